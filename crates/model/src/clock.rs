@@ -14,7 +14,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Manual { start: Instant, elapsed_nanos: Arc<AtomicU64> },
+    Manual { start: Instant, elapsed_nanos: Arc<AtomicU64>, behind_nanos: Arc<AtomicU64> },
 }
 
 impl Clock {
@@ -28,7 +28,7 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing")]
     pub fn manual() -> Self {
-        Self(Source::Manual { start: Instant::now(), elapsed_nanos: Arc::default() })
+        Self(Source::Manual { start: Instant::now(), elapsed_nanos: Arc::default(), behind_nanos: Arc::default() })
     }
 
     /// Monotonic time, for deadlines and ages.
@@ -37,7 +37,7 @@ impl Clock {
     pub fn now(&self) -> Instant {
         match &self.0 {
             Source::System => Instant::now(),
-            Source::Manual { start, elapsed_nanos } => {
+            Source::Manual { start, elapsed_nanos, .. } => {
                 *start + Duration::from_nanos(elapsed_nanos.load(Ordering::Relaxed))
             }
         }
@@ -49,8 +49,9 @@ impl Clock {
     pub fn calendar(&self) -> SystemTime {
         match &self.0 {
             Source::System => SystemTime::now(),
-            Source::Manual { elapsed_nanos, .. } => {
-                UNIX_EPOCH + Duration::from_nanos(elapsed_nanos.load(Ordering::Relaxed))
+            Source::Manual { elapsed_nanos, behind_nanos, .. } => {
+                let behind = behind_nanos.load(Ordering::Relaxed);
+                UNIX_EPOCH + Duration::from_nanos(elapsed_nanos.load(Ordering::Relaxed).saturating_sub(behind))
             }
         }
     }
@@ -69,6 +70,14 @@ impl Clock {
             elapsed_nanos.fetch_add(nanos, Ordering::Relaxed);
         }
     }
+
+    /// Sets the calendar of a manual clock back, and not its monotonic time. Does nothing to the system's clock.
+    pub fn set_back(&self, by: Duration) {
+        if let Source::Manual { behind_nanos, .. } = &self.0 {
+            let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+            behind_nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A time as people and programs read it, such as `2026-11-28T14:03:05.123Z`, from milliseconds since the Unix epoch.
@@ -80,7 +89,20 @@ pub fn utc(unix_millis: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::utc;
+    use std::time::Duration;
+
+    use super::{Clock, utc};
+
+    #[test]
+    fn a_calendar_can_be_set_back_and_monotonic_time_cannot() {
+        let clock = Clock::manual();
+        let began = clock.now();
+        clock.advance(Duration::from_secs(10));
+        clock.set_back(Duration::from_secs(4));
+        assert_eq!((clock.now() - began, clock.unix_millis()), (Duration::from_secs(10), 6_000));
+        clock.set_back(Duration::from_secs(60));
+        assert_eq!(clock.unix_millis(), 0);
+    }
 
     #[test]
     fn times_are_readable() {

@@ -91,6 +91,22 @@ impl Store {
         .await
     }
 
+    /// Forgets for how long the dates of deletions were past that are not: the clock was put back, so it was wrong then.
+    pub async fn forget_overdue(&self, keys: &[KeyId]) -> Result<(), Error> {
+        let (keys, now) = (keys.to_vec(), self.inner.clock.unix_millis());
+        self.change(move |database| {
+            Box::pin(async move {
+                for key in keys {
+                    touch_key(database, key).await?;
+                    let sql = "UPDATE keys SET overdue = 0 WHERE id = $1 AND deletion_date > $2";
+                    database.execute(sql, values![key, now]).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Gives up the material of a key, irrevocably: escrow and proofs are gone from here, no token must hold a version any
     /// more, and in each of these HSMs it is to be destroyed. What it is given up for is looked at in the same
     /// transaction. Also on a full disk. Does nothing more where it was done before.

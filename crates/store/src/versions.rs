@@ -9,7 +9,7 @@ use super::engine::value::values;
 use super::keys::{enable, in_state, in_use};
 use super::log::Entity;
 use super::reserve::Purpose;
-use super::{Error, Store, load};
+use super::{Error, Rotation, Store, load};
 use model::ciphertext::IV_BYTES;
 use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::{KeyState, Placement, RotationCause};
@@ -125,12 +125,32 @@ impl Store {
         .await
     }
 
-    /// Keeps a version's escrow blob.
+    /// Has the period after which a key is rotated by itself begin now, unless that was set anew since it was read.
+    pub async fn begin_period_anew(&self, key: KeyId, read: Rotation) -> Result<(), Error> {
+        let next = self.inner.clock.unix_millis().saturating_add(i64::from(read.period) * DAY_MILLIS);
+        self.change(move |database| {
+            Box::pin(async move {
+                touch_key(database, key).await?;
+                let sql = "UPDATE keys SET next_rotation = $1 \
+                           WHERE id = $2 AND rotation_period = $3 AND next_rotation = $4";
+                database.execute(sql, values![next, key, read.period, read.next]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Keeps a version's escrow blob: [`Error::MaterialDestroyed`] where all of its key was given up.
     pub async fn keep_blob(&self, version: KeyVersionId, blob: &Bytes) -> Result<(), Error> {
         let blob = blob.clone();
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
+                let sql = "SELECT COUNT(*) FROM keys WHERE id = $1 AND material_destroyed = 1";
+                let (given_up,): (i64,) = database.one(sql, values![version.key]).await?;
+                if given_up > 0 {
+                    return Err(Error::MaterialDestroyed(version.key));
+                }
                 let done = database
                     .execute(
                         "UPDATE key_versions SET escrow = $1 WHERE key_id = $2 AND version = $3",

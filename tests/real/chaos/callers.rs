@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use proto::v1::{
-    BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, DecryptRequest, EncryptRequest,
-    GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, ReEncryptRequest, decrypt_result,
-    encrypt_result, generate_data_key_result,
+    BatchDecryptRequest, BatchEncryptRequest, BatchGenerateDataKeyRequest, BatchReEncryptRequest, DecryptRequest,
+    EncryptRequest, GenerateDataKeyRequest, GenerateDataKeyResponse, GenerateRandomRequest, ReEncryptRequest,
+    ReEncryptResponse, decrypt_result, encrypt_result, generate_data_key_result, re_encrypt_result,
 };
 use tokio::task::JoinSet;
 
@@ -87,7 +87,7 @@ pub(super) struct One {
 impl One {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Vec<Known> {
         while !stop.load(Ordering::Relaxed) {
-            match self.rng.below(19) {
+            match self.rng.below(20) {
                 0..4 => self.encrypt().await,
                 4..8 => self.decrypt().await,
                 8..11 => self.generate_data_key().await,
@@ -97,6 +97,7 @@ impl One {
                 14 => self.decrypt_what_was_never_encrypted().await,
                 15 => self.generate_random().await,
                 16 => self.re_encrypt().await,
+                17 => self.batch_re_encrypt().await,
                 _ => self.burst().await,
             }
         }
@@ -174,27 +175,66 @@ impl One {
         }
     }
 
-    /// What comes of it is never doubtful: it was compared with what it was made of.
     async fn re_encrypt(&mut self) {
         let Some(known) = self.known() else { return };
-        let request = ReEncryptRequest {
+        let (request, began) = (self.re_encrypt_request(&known), self.journal.clock.now());
+        let made = self.caller.crypto.clone().re_encrypt(self.caller.request(request)).await;
+        self.re_encrypted("ReEncrypt", known, began, made.map(tonic::Response::into_inner).map_err(Failure::from));
+    }
+
+    pub(super) fn re_encrypt_request(&mut self, known: &Known) -> ReEncryptRequest {
+        ReEncryptRequest {
             ciphertext_blob: known.ciphertext.clone().into(),
             source_encryption_context: known.context.clone(),
             destination_key_id: self.key(),
             destination_encryption_context: self.context.clone(),
             ..Default::default()
-        };
+        }
+    }
+
+    /// What comes of it is never doubtful: it was compared with what it was made of.
+    pub(super) fn re_encrypted(
+        &mut self,
+        what: &str,
+        known: Known,
+        began: Instant,
+        made: Result<ReEncryptResponse, Failure>,
+    ) {
+        match made {
+            Ok(made) => self.keep(made.ciphertext_blob.to_vec(), known.plaintext, false),
+            Err(failure) if known.doubtful && failure.reason == "InvalidCiphertextException" => {
+                self.journal.lies.fetch_add(1, Ordering::Relaxed);
+                self.journal.right();
+                self.forget(&known);
+            }
+            Err(failure) => self.journal.failed(what, began, &failure),
+        }
+    }
+
+    async fn batch_re_encrypt(&mut self) {
+        let count = self.rng.below(8) + 1;
+        let known: Vec<Known> = (0..count).filter_map(|_| self.known()).collect();
+        if known.is_empty() {
+            return;
+        }
+        let items = known.iter().map(|known| self.re_encrypt_request(known)).collect();
         let began = self.journal.clock.now();
-        match self.caller.crypto.clone().re_encrypt(self.caller.request(request)).await {
-            Ok(made) => self.keep(made.into_inner().ciphertext_blob.to_vec(), known.plaintext, false),
-            Err(status) => match Failure::from(status) {
-                failure if known.doubtful && failure.reason == "InvalidCiphertextException" => {
-                    self.journal.lies.fetch_add(1, Ordering::Relaxed);
-                    self.journal.right();
-                    self.forget(&known);
+        let request = self.caller.request(BatchReEncryptRequest { items });
+        let results = match self.caller.crypto.clone().batch_re_encrypt(request).await {
+            Ok(response) => response.into_inner().results,
+            Err(status) => return self.journal.failed("BatchReEncrypt", began, &status.into()),
+        };
+        self.count("BatchReEncrypt", known.len(), results.len());
+        for (known, result) in known.into_iter().zip(results) {
+            let made = match result.result {
+                Some(re_encrypt_result::Result::Response(made)) => Ok(made),
+                Some(re_encrypt_result::Result::Error(error)) => Err(error.into()),
+                None => {
+                    self.journal.wrong("an item of BatchReEncrypt has no result".to_owned());
+                    continue;
                 }
-                failure => self.journal.failed("ReEncrypt", began, &failure),
-            },
+            };
+            self.re_encrypted("an item of BatchReEncrypt", known, began, made);
         }
     }
 

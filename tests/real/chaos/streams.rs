@@ -31,6 +31,7 @@ pub(super) struct Open {
 enum Asked {
     Encrypt(Vec<u8>),
     Decrypt(Known),
+    ReEncrypt(Known),
     /// A ciphertext that was never made.
     Bad,
 }
@@ -93,6 +94,9 @@ impl One {
         if self.rng.chance(50)
             && let Some(known) = self.known()
         {
+            if self.rng.chance(25) {
+                return (Wanted::ReEncrypt(self.re_encrypt_request(&known)), Asked::ReEncrypt(known));
+            }
             let mut ciphertext = known.ciphertext.clone();
             let bad = self.rng.chance(10);
             if bad {
@@ -133,6 +137,10 @@ impl One {
             }
             (Asked::Decrypt(known), Some(Given::Error(error))) => {
                 self.compare(WHAT, &known, began, Err(error.into()));
+            }
+            (Asked::ReEncrypt(known), Some(Given::ReEncrypt(made))) => self.re_encrypted(WHAT, known, began, Ok(made)),
+            (Asked::ReEncrypt(known), Some(Given::Error(error))) => {
+                self.re_encrypted(WHAT, known, began, Err(error.into()));
             }
             (Asked::Bad, Some(Given::Error(error))) => self.refused(WHAT, began, &error.into()),
             (Asked::Encrypt(_), Some(Given::Error(error))) => self.journal.failed(WHAT, began, &Failure::from(error)),

@@ -29,8 +29,11 @@ pub(super) struct Split<'h> {
     done: Vec<Part>,
     now: Part,
     open: Vec<Level>,
-    /// The name of the next value.
-    name: Option<Vec<u8>>,
+    /// The name of the next value, with colon; empty in an array. Its memory is kept from one to the next, as that of `value`
+    /// is: a record of many keys has thousands of both.
+    name: Vec<u8>,
+    /// A string on its way.
+    value: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -53,7 +56,8 @@ struct Level {
 impl<'h> Split<'h> {
     pub(super) fn new(head: &'h [u8], most: usize) -> Self {
         let top = Level { what: Container::Object, name: Vec::new(), is_additional: false };
-        let mut split = Self { head, most, done: Vec::new(), now: Part::default(), open: vec![top], name: None };
+        let (done, now, open) = (Vec::new(), Part::default(), vec![top]);
+        let mut split = Self { head, most, done, now, open, name: Vec::new(), value: Vec::new() };
         split.begin(0);
         split
     }
@@ -155,16 +159,16 @@ impl<'h> Split<'h> {
         self.now.has_more = true;
     }
 
-    /// A value in one piece, in a further part where it does not fit any more. Gives it back where no part has room for it.
-    fn whole(&mut self, name: Vec<u8>, value: &[u8]) -> Result<(), Vec<u8>> {
+    /// A value in one piece, in a further part where it does not fit any more. False where no part has room for it.
+    fn whole(&mut self, name: &[u8], value: &[u8]) -> bool {
         if name.len() + value.len() > self.room() && self.now.has_more {
             self.next(false);
         }
-        if name.len() + value.len() > self.room() {
-            return Err(name);
+        let fits = name.len() + value.len() <= self.room();
+        if fits {
+            self.place(name, value);
         }
-        self.place(&name, value);
-        Ok(())
+        fits
     }
 
     /// A string that fits into no part, piece by piece.
@@ -205,35 +209,41 @@ fn fitting(text: &str, most: usize) -> &str {
 
 impl Out for Split<'_> {
     fn name(&mut self, name: &str) {
-        let mut text = Vec::with_capacity(name.len() + 3);
-        push_text(&mut text, name);
-        text.push(b':');
-        self.name = Some(text);
+        self.name.clear();
+        push_text(&mut self.name, name);
+        self.name.push(b':');
     }
 
     fn text(&mut self, text: &str) {
-        let name = self.name.take().unwrap_or_default();
+        let (mut name, mut value) = (std::mem::take(&mut self.name), std::mem::take(&mut self.value));
         // What takes up most of a part begins in what is left of this one.
-        if text.len() > self.most / 2 {
-            return self.pieces(&name, text);
-        }
-        let mut value = Vec::with_capacity(text.len() + 2);
-        push_text(&mut value, text);
-        if let Err(name) = self.whole(name, &value) {
+        let fits = text.len() <= self.most / 2 && {
+            push_text(&mut value, text);
+            self.whole(&name, &value)
+        };
+        if !fits {
             self.pieces(&name, text);
         }
+        name.clear();
+        value.clear();
+        (self.name, self.value) = (name, value);
     }
 
     fn raw(&mut self, json: &[u8]) {
-        let name = self.name.take().unwrap_or_default();
-        if let Err(name) = self.whole(name, json) {
-            self.name = Some(name).filter(|name| !name.is_empty());
+        let mut name = std::mem::take(&mut self.name);
+        let fits = self.whole(&name, json);
+        if fits {
+            name.clear();
+        }
+        self.name = name;
+        if !fits {
             write(self, &serde_json::from_slice(json).unwrap_or(Value::Null));
         }
     }
 
     fn open(&mut self, what: Container) {
-        let name = self.name.take().unwrap_or_default();
+        // What has none leaves the memory for the next one.
+        let name = if self.name.is_empty() { Vec::new() } else { std::mem::take(&mut self.name) };
         // With some room for what is in it.
         if self.room() < name.len() + TELLS + CRUMB && self.now.has_more {
             self.next(false);

@@ -8,7 +8,7 @@ use crate::core::Core;
 use model::id::KeyId;
 use model::lock::MutexExt as _;
 use model::operation::Operation;
-use store::LastUse;
+use store::{LastUse, Store};
 
 /// Uses closer together than this, in milliseconds, count as one.
 const APART: i64 = 1_000;
@@ -79,7 +79,7 @@ impl<T: Clone> Recent<T> {
     }
 }
 
-/// The last uses of all keys.
+/// The last uses of all keys, and until the next look of some that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Usages(Mutex<HashMap<KeyId, Arc<Usage>>>);
 
@@ -88,6 +88,22 @@ impl Usages {
     pub(crate) fn of(&self, key: KeyId) -> Arc<Usage> {
         let mut usages = self.0.lock_anyway();
         Arc::clone(usages.entry(key).or_insert_with(|| Arc::new(Usage::known(None))))
+    }
+
+    /// Drops those of keys that are gone. Keys that cannot be made come and go as often as somebody asks for one.
+    fn drop_gone(&self, store: &Store) {
+        let mut usages = self.0.lock_anyway();
+        // Looked at under the lock: whatever is there is of a key that an older catalogue had.
+        let catalogue = store.catalogue();
+        if usages.len() > catalogue.key_count() {
+            usages.retain(|key, _| catalogue.key(*key).is_some());
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock_anyway().len()
     }
 
     fn all(&self) -> Vec<(KeyId, Arc<Usage>)> {
@@ -114,6 +130,7 @@ impl Core {
     }
 
     async fn record_key_usage(&self) {
+        self.usages().drop_gone(self.store());
         let untold =
             self.usages().all().into_iter().filter_map(|(key, usage)| Some((key, usage.take_untold()?, usage)));
         let (mut uses, mut of) = (Vec::new(), Vec::new());

@@ -153,7 +153,7 @@ impl Service {
 }
 
 /// Whether a key may be given new material on demand once more.
-fn may_be_rotated(core: &Core, key: &Key) -> Result<(), Error> {
+pub(crate) fn may_be_rotated(core: &Core, key: &Key) -> Result<(), Error> {
     let (arn, most) = (core.scope().key_arn(key.id), core.quotas().on_demand_rotations);
     let asked_for = |version: &&Version| version.cause == Some(RotationCause::Request);
     let done = key.versions.iter().filter(asked_for).filter(|version| version.current_since.is_some()).count();

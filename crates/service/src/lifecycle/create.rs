@@ -60,6 +60,9 @@ impl Lifecycle {
             Err(error) if plan.origin == Origin::New => (Err(error), Leftover::ToUndo),
             Err(error) => (Err(error), Leftover::None),
         };
+        // Its key was given up while it was made: HSMs may have destroyed it before they were told to keep it.
+        let given_up = result.is_err() && self.core.store().catalogue().is_destroyed(version);
+        let leftover = if given_up { Leftover::ToUndo } else { leftover };
         let result = result.inspect_err(|error| {
             if sampled::whole(Line::KeyNotMade, &error.exception) {
                 tracing::warn!(%key, version = version.version, exception = %error.exception, why = error.message,
@@ -88,7 +91,7 @@ impl Lifecycle {
                 let blob = transient(VersionStep::Make, making).await.map_err(of_cluster)?;
                 // Before any token keeps the key: what can be in a token can be filled into another.
                 let kept = transient(VersionStep::RecordBlob, store.keep_blob(version, &blob)).await;
-                kept.map_err(Error::of_store)?;
+                kept.map_err(|error| self.core.of_store(error))?;
                 Some(blob)
             }
         };
@@ -125,7 +128,8 @@ impl Lifecycle {
         let (key, number) = (version.key, version.version);
         let catalogue = store.catalogue();
         let row = catalogue.key(key).and_then(|key| key.version(number));
-        let may_be_there = row.is_some_and(Version::may_be_in_tokens);
+        // Of one whose key was given up meanwhile there is no escrow any more that would tell.
+        let may_be_there = row.is_some_and(Version::may_be_in_tokens) || catalogue.is_destroyed(version);
         let abandoning = async {
             match plan.creates() {
                 true => store.abandon_key(key).await,

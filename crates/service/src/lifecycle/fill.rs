@@ -78,7 +78,14 @@ impl Lifecycle {
         match &row.blob {
             Some(blob) => {
                 let arn = self.core.scope().key_arn(version.key);
-                cluster.place(member, version, &arn, blob, within()).await.map_err(|error| error.to_string())?;
+                let placed = cluster.place(member, version, &arn, blob, within()).await;
+                if self.core.store().catalogue().is_destroyed(version) {
+                    // Perhaps it was destroyed there before it was placed. Whoever gives it up from here on has it destroyed
+                    // after it was.
+                    cluster.destroy(member, version, within()).await.map_err(|error| error.to_string())?;
+                    return Err("its material was given up meanwhile".to_owned());
+                }
+                placed.map_err(|error| error.to_string())?;
             }
             // It is there again, or it is lost.
             None if row.in_place => {}

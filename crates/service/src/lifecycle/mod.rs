@@ -33,6 +33,7 @@ use crate::Error;
 use crate::core::Core;
 use crate::core::hsm_cluster::Members;
 use model::id::{KeyId, KeyVersionId};
+use model::key::RotationCause;
 use model::step::steps;
 use telemetry::watchdog::Task;
 use telemetry::{abort, fault};
@@ -189,7 +190,11 @@ pub(crate) type Underway = HashMap<KeyId, Outcome>;
 
 /// What comes of a procedure, for everybody who waits for it.
 #[derive(Clone)]
-pub(crate) struct Outcome(watch::Receiver<Option<Result<(), Error>>>);
+pub(crate) struct Outcome {
+    told: watch::Receiver<Option<Result<(), Error>>>,
+    /// Why a key is rotated: before there is a row of the version, nothing else says so.
+    cause: Option<RotationCause>,
+}
 
 impl Creations {
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Underway> {
@@ -208,12 +213,17 @@ impl Creations {
 impl Outcome {
     /// A fault in this program broke the procedure off before it came to an end: nobody will tell.
     fn is_lost(&self) -> bool {
-        self.0.has_changed().is_err() && self.0.borrow().is_none()
+        self.told.has_changed().is_err() && self.told.borrow().is_none()
+    }
+
+    /// Whether it is a rotation for another reason than this.
+    fn rotates_otherwise(&self, cause: RotationCause) -> bool {
+        !self.is_lost() && self.cause.is_some_and(|other| other != cause)
     }
 
     /// Waits for the end.
     pub(crate) async fn result(mut self) -> Result<(), Error> {
-        match self.0.wait_for(Option::is_some).await {
+        match self.told.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(Error::internal("the making of a key was broken off")),
         }
@@ -253,25 +263,26 @@ impl Lifecycle {
     /// its end by itself.
     pub(crate) fn finish(&self, underway: &mut Underway, plan: Plan) -> Outcome {
         let lifecycle = self.clone();
-        self.run(underway, plan.version.key, async move {
+        self.run(underway, plan.version.key, None, async move {
             let (result, leftover) = lifecycle.carry_out(&plan).await;
             (result, (leftover == Leftover::ToUndo).then_some(plan))
         })
     }
 
     /// Runs a procedure that makes a version of a key, unless one is under way: then that one's outcome is told. It gives
-    /// its result, and the plan that has to be undone.
+    /// its result, and the plan that has to be undone. `cause`: why it rotates the key, where no row says so.
     fn run(
         &self,
         underway: &mut Underway,
         key: KeyId,
+        cause: Option<RotationCause>,
         procedure: impl Future<Output = (Result<(), Error>, Option<Plan>)> + Send + 'static,
     ) -> Outcome {
         if let Some(outcome) = underway.get(&key).filter(|outcome| !outcome.is_lost()) {
             return outcome.clone();
         }
-        let (tell, outcome) = watch::channel(None);
-        let outcome = Outcome(outcome);
+        let (tell, told) = watch::channel(None);
+        let outcome = Outcome { told, cause };
         underway.insert(key, outcome.clone());
         let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
         // On panic: whoever waits gets an internal error. The version stays unfinished until it is asked for again, or

@@ -1,7 +1,9 @@
 //! What the start goes on with.
 
 use super::{Lifecycle, Origin, Plan};
+use crate::Error;
 use crate::core::budget::START_BLOCK;
+use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
@@ -77,11 +79,14 @@ impl Lifecycle {
             true => self.finish(&mut creations, plan),
             false => {
                 tracing::info!(%version, "an unfinished key version that is not wanted any more is taken away");
-                self.run(&mut creations, key, async move { (Ok(()), Some(plan)) })
+                // Whoever asks for a version meanwhile is not told that there is one.
+                let taken_away = Err(taken_away(&self.core.scope().key_arn(key)));
+                self.run(&mut creations, key, None, async move { (taken_away, Some(plan)) })
             }
         };
         drop(creations);
         match outcome.result().await {
+            _ if !wanted => {}
             Ok(()) => tracing::info!(%version, "an unfinished key version came to its end"),
             Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
                 tracing::warn!(%version, why = error.message,
@@ -113,6 +118,12 @@ impl Lifecycle {
             }
         }
     }
+}
+
+/// For those who want a version of a key while an unfinished one is taken away.
+fn taken_away(arn: &str) -> Error {
+    let what = format!("an unfinished version of {arn} is just being taken away, and no other was made; call again");
+    Error::transient(Exception::KmsInternal, what)
 }
 
 /// A version of the key is being made.

@@ -9,6 +9,7 @@ use super::{Leftover, Lifecycle, Origin, Plan, VersionStep, transient};
 use crate::Error;
 use crate::core::hsm_cluster::Members;
 use crate::core::service_event::ServiceEvent;
+use crate::keys::rotate_key::may_be_rotated;
 use audit::event::Value;
 use model::exception::Exception;
 use model::id::{HsmId, KeyId, KeyVersionId};
@@ -35,13 +36,22 @@ impl Lifecycle {
                 let plan = Plan { version: version.id, members, origin: Origin::Interrupted };
                 self.finish(&mut underway, plan)
             }
+            // It lists the tokens still, and has no row.
+            None if underway.get(&key).is_some_and(|outcome| outcome.rotates_otherwise(cause)) => {
+                return Err(self.core.of_store(store::Error::Rotating(key)));
+            }
             None => {
+                if cause == RotationCause::Request {
+                    // Once more: no other rotation of the key ends while the list of what is being made is held.
+                    may_be_rotated(&self.core, row)?;
+                }
                 // Before there is a row: nothing is begun that cannot be finished, and no token is listed for it. Where there
                 // is a row for it, its room is looked at once more.
                 members.hsm_cluster.reachable_for_creation().map_err(|error| Error::of_cluster(error, Some(&arn)))?;
                 members.room(&catalogue, &row.key_store)?;
                 let lifecycle = self.clone();
-                self.run(&mut underway, key, async move { lifecycle.make_version(key, cause, members).await })
+                let making = async move { lifecycle.make_version(key, cause, members).await };
+                self.run(&mut underway, key, Some(cause), making)
             }
         };
         drop(underway);

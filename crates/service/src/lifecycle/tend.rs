@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
 use crate::core::service_event::ServiceEvent;
+use crate::keys::delete_key::DAY_MILLIS;
 use crate::keys::recorded::{backing_keys, deletion_status};
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
-use store::{Deletion, GiveUp, Key};
+use store::{Deletion, GiveUp, Key, Rotation};
 use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Heartbeat;
 
@@ -28,6 +29,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of that time may be lost by a crash.
 const RECORD: Duration = Duration::from_secs(10 * 60);
+/// Keys whose period begins anew in one turn: each is a write.
+const ANEW: usize = 100;
 
 /// What a turn knows of those before.
 pub(crate) struct Turns {
@@ -73,6 +76,7 @@ impl Lifecycle {
         }
         self.core.record_what_waits().await;
         self.tend_deletions(turns).await;
+        self.begin_periods_anew().await;
         self.rotate_what_is_due(turns);
     }
 
@@ -81,13 +85,14 @@ impl Lifecycle {
         let ran = now.saturating_duration_since(turns.last).min(LONGEST);
         turns.last = now;
         let catalogue = self.core.store().catalogue();
-        let mut to_record = Vec::new();
+        let (mut to_record, mut to_forget) = (Vec::new(), Vec::new());
         turns.overdue.retain(|key, _| catalogue.key(*key).is_some());
         for key in catalogue.keys_in(KeyState::PendingDeletion) {
             let Some(deletion) = key.deletion else { continue };
             if date < deletion.date {
-                // Also where the clock was put back.
+                // Also where the clock was put back: by a wrong one nothing was past, on record or not.
                 turns.overdue.remove(&key.id);
+                to_forget.extend((!deletion.overdue.is_zero()).then_some(key.id));
                 continue;
             }
             let unrecorded = turns.overdue.entry(key.id).or_default();
@@ -106,6 +111,12 @@ impl Lifecycle {
         {
             // It counts again from what is on record.
             tracing::debug!(%error, "for how long deletions are overdue could not be recorded");
+        }
+        if !to_forget.is_empty()
+            && let Err(error) = self.core.store().forget_overdue(&to_forget).await
+        {
+            // The next turn finds the same.
+            tracing::debug!(%error, "that deletions are not overdue any more could not be recorded");
         }
     }
 
@@ -148,6 +159,28 @@ impl Lifecycle {
             .saying("clusterId", cluster.as_deref().unwrap_or_default())
             .saying("backingKeys", backing_keys(key).as_str())
             .saying("backingKeysDeletionStatus", deletion_status(key).as_str())
+    }
+
+    /// Has the period of a key begin now whose next rotation is further ahead than that: it was rotated, or told to be, by a
+    /// clock that was put back since, and would not be rotated for as long as that was ahead.
+    async fn begin_periods_anew(&self) {
+        let date = self.core.clock().unix_millis();
+        let catalogue = self.core.store().catalogue();
+        let rotated = catalogue.keys_in(KeyState::Enabled).filter_map(|key| Some((key.id, key.rotation?)));
+        let mut anew = 0;
+        for (key, rotation) in rotated.filter(|(_, rotation)| is_too_far_ahead(*rotation, date)).take(ANEW) {
+            if let Err(error) = self.core.store().begin_period_anew(key, rotation).await {
+                tracing::debug!(%key, %error, "the period of the key's rotation could not begin anew yet");
+                break;
+            }
+            anew += 1;
+        }
+        if anew > 0 {
+            tracing::warn!(
+                keys = anew,
+                "the next rotation of keys was set by a clock that was wrong; their period begins now"
+            );
+        }
     }
 
     /// Finishes what is half made and rotates what is due, one key after the other and beside the turns: an HSM that hangs
@@ -194,6 +227,11 @@ impl Drop for Underway {
 /// Whether the date of a deletion was past for long enough.
 fn is_certain(deletion: Deletion, unrecorded: Duration) -> bool {
     deletion.overdue.saturating_add(unrecorded) >= CERTAIN
+}
+
+/// Whether a rotation is further ahead than its period, and a day: clocks are put right by less.
+fn is_too_far_ahead(rotation: Rotation, date: i64) -> bool {
+    rotation.next > date.saturating_add((i64::from(rotation.period) + 1) * DAY_MILLIS)
 }
 
 /// Encryptions that were done under the current version, those counted that are reserved and will be lost by a crash.

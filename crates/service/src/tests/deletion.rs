@@ -7,6 +7,7 @@ use crate::GrantTokens;
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::exception::Exception;
+use model::id::{HsmId, KeyId};
 use model::key::KeyState;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -73,6 +74,30 @@ async fn the_date_must_have_been_past_through_a_day_of_running() {
     assert_eq!(bench.store.catalogue().destroyed_of(key.id).count(), 2, "and is remembered");
     let gone = bench.service.describe_key_with(&bench.call(), &id, GrantTokens::default()).await.unwrap_err();
     assert_eq!((gone.exception, gone.message), (Exception::NotFound, format!("Key '{}' does not exist", key.arn)));
+}
+
+/// One that is wrong again and again would otherwise come to a day in the end.
+#[tokio::test]
+async fn what_was_past_by_a_clock_that_was_put_back_counts_for_nothing() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    bench.service.schedule_key_deletion(&bench.call(), &key.id.to_string(), Some(7)).await.unwrap();
+    let overdue = || bench.store.catalogue().key(key.id).unwrap().deletion.unwrap().overdue;
+    let mut turns = Turns::new(bench.clock.now());
+    for _ in 0..2 {
+        bench.clock.advance(31 * 24 * HOUR);
+        run(&bench, &mut turns, 20).await;
+        assert!(overdue() > 19 * HOUR, "{:?}", overdue());
+        bench.clock.set_back(31 * 24 * HOUR + 20 * HOUR);
+        run(&bench, &mut turns, 1).await;
+        assert_eq!(overdue(), Duration::ZERO);
+    }
+    assert_eq!(bench.fake.objects(), [1, 1]);
+    run(&bench, &mut turns, 24 * 7 - 2).await;
+    run(&bench, &mut turns, 23).await;
+    assert_eq!(bench.fake.objects(), [1, 1], "the day begins when the date is past in truth");
+    run(&bench, &mut turns, 2).await;
+    assert_eq!(bench.fake.objects(), [0, 0]);
 }
 
 #[tokio::test]
@@ -156,6 +181,74 @@ async fn the_last_use_is_known_after_a_restart() {
     assert_eq!(last(bench.service.get_key_last_usage(&bench.call(), &id).await.unwrap()), expected);
     let never = bench.service.get_key_last_usage(&bench.call(), &unused.id.to_string()).await.unwrap();
     assert!(never.last.is_none());
+}
+
+/// A key is disabled and its material destroyed while one of its versions is on its way to the HSMs: they are told to
+/// destroy it, and to keep it after that.
+#[tokio::test]
+async fn what_is_placed_after_it_was_destroyed_is_destroyed_again_at_once() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let (id, call) = (key.id.to_string(), bench.call());
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    let destroyed = async {
+        let is_made = || {
+            let catalogue = bench.store.catalogue();
+            catalogue.key(key.id).unwrap().unfinished().is_some_and(|version| version.blob.is_some())
+        };
+        while !is_made() {
+            tokio::task::yield_now().await;
+        }
+        bench.service.disable_key(&call, &id).await.unwrap();
+        let destroyed = bench.service.destroy_key_material(&call, &id, &key.arn).await.unwrap();
+        assert!(destroyed.destructions.iter().all(|one| one.destroyed_at.is_some()), "{destroyed:?}");
+        drop(permit);
+    };
+    let (rotated, ()) = tokio::join!(bench.service.rotate_key_on_demand(&call, &id), destroyed);
+    assert_eq!(exception(rotated), Exception::KmsInvalidState);
+    bench.service.lifecycle.creations().ended(key.id).await;
+    assert_eq!(bench.fake.objects(), [0, 0]);
+    let row = bench.store.catalogue().key(key.id).cloned().unwrap();
+    assert!(row.unfinished().is_none() && row.is_destroyed());
+    assert_eq!(bench.store.catalogue().destroyed_of(key.id).count(), 2);
+}
+
+/// The same of an HSM that is being filled.
+#[tokio::test]
+async fn what_an_hsm_is_filled_with_after_it_was_destroyed_is_destroyed_again_at_once() {
+    let bench = Bench::over(&["a", "b", "c"]).await;
+    bench.fake.fail("place", 2, 1);
+    let key = bench.create().await;
+    assert_eq!(bench.fake.objects(), [1, 1, 0]);
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    let lists = *bench.fake.lists.borrow();
+    let hsm = HsmId::from("hsm-2");
+    let fill = bench.service.lifecycle.reconcile(&bench.key_store, &*bench.fake, 2, &hsm);
+    let destroyed = async {
+        bench.fake.lists.subscribe().wait_for(|made| *made > lists).await.unwrap();
+        bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+        bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+        drop(permit);
+    };
+    let (complete, ()) = tokio::join!(fill, destroyed);
+    assert!(!complete, "it is looked at again soon");
+    assert_eq!(bench.fake.objects(), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn nothing_stays_in_memory_of_the_last_use_of_keys_that_are_gone() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    bench.clock.advance(HOUR);
+    let (used, unused) = (bench.create().await.id, bench.create().await.id);
+    bench.encrypt(plain(&used.to_string(), b"secret")).await.unwrap();
+    let usages = bench.service.core.usages();
+    // As of keys that a keyring was made with, and that could not be made.
+    (0..3).for_each(|_| drop(usages.of(KeyId::random())));
+    assert_eq!(usages.count(), 5);
+    bench.service.lifecycle.tend_keys_once(&mut Turns::new(bench.clock.now())).await;
+    assert_eq!(usages.count(), 2);
+    assert!(usages.of(used).last().is_some() && usages.of(unused).last().is_none());
+    assert_eq!(bench.store.usage().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

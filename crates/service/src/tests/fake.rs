@@ -42,6 +42,10 @@ pub(super) struct Fake {
     /// Lists that were made; each is given out with one permit.
     pub(super) lists: watch::Sender<usize>,
     pub(super) listing: Semaphore,
+    /// Each destruction takes this permit while it is carried out.
+    pub(super) destroying: Semaphore,
+    /// The same of each placing.
+    pub(super) placing: Semaphore,
     /// Data operations take one permit each; none are left while it is closed.
     pub(super) admission: Semaphore,
     /// Data operations that have begun.
@@ -69,6 +73,8 @@ impl Fake {
             unlisted: Mutex::default(),
             lists: watch::Sender::default(),
             listing: Semaphore::new(1),
+            destroying: Semaphore::new(1),
+            placing: Semaphore::new(1),
             admission: Semaphore::new(MANY),
             begun: AtomicUsize::new(0),
             asked: Mutex::default(),
@@ -269,6 +275,7 @@ impl HsmCluster for Fake {
     ) -> BoxFuture<'a, Result<(), Error>> {
         async move {
             assert!(label.ends_with(&version.key.to_string()), "the label is the key's ARN");
+            let _permit = self.placing.acquire().await.unwrap();
             self.try_step("place", member)?;
             let spoiled = self.try_step("spoil", member).is_err();
             let material = if spoiled { Bytes::from_static(b"wrong") } else { blob.clone() };
@@ -343,6 +350,7 @@ impl HsmCluster for Fake {
 
     fn destroy(&self, member: usize, version: KeyVersionId, _deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
         async move {
+            let _permit = self.destroying.acquire().await.unwrap();
             self.try_step("destroy", member)?;
             self.tokens.lock().unwrap()[member].remove(&version);
             Ok(())

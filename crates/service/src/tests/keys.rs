@@ -213,6 +213,35 @@ async fn parameters_are_checked() {
 }
 
 #[tokio::test]
+async fn what_is_at_a_limit_is_taken_and_one_past_it_is_not() {
+    let bench = Bench::new().await;
+    let (service, call) = (&bench.service, bench.call());
+    for (characters, taken) in [(128, true), (129, false)] {
+        let made = bench.create_with(&"ä".repeat(characters)).await;
+        assert_eq!(made.is_ok(), taken, "a client token of {characters} characters");
+    }
+    let key = bench.create().await;
+    for (characters, taken) in [(0, true), (8_192, true), (8_193, false)] {
+        let said = service.update_key_description(&call, &key.arn, "語".repeat(characters)).await;
+        assert_eq!(said.is_ok(), taken, "a description of {characters} characters");
+    }
+    for (limit, taken) in [(0, false), (1, true), (1_000, true), (1_001, false)] {
+        let input = ListKeysInput { limit: Some(limit), ..ListKeysInput::default() };
+        let rotations = service.list_key_rotations(&call, &key.arn, true, Some(limit), "").await;
+        let listed = [service.list_keys(&call, input).await.is_ok(), rotations.is_ok()];
+        assert_eq!(listed, [taken; 2], "a page of {limit}");
+    }
+    for (days, taken) in [(31, false), (30, true)] {
+        let scheduled = service.schedule_key_deletion(&call, &key.arn, Some(days)).await;
+        assert_eq!(scheduled.is_ok(), taken, "{days} days");
+    }
+    for (characters, expected) in [(2_048, Exception::NotFound), (2_049, Exception::Validation)] {
+        let named = service.enable_key(&call, &"k".repeat(characters)).await;
+        assert_eq!(exception(named), expected, "a name of {characters} characters");
+    }
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let bench = Bench::new().await;
     let mut made: Vec<_> = join_all((0..5).map(|_| bench.create())).await.into_iter().map(|key| key.id).collect();

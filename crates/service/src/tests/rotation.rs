@@ -73,6 +73,46 @@ async fn a_rotation_on_demand_has_its_limit() {
     assert!(refused.message.contains("25 times"), "{refused}");
 }
 
+/// Of two calls at once, one may have been looked at before the other one has ended.
+#[tokio::test]
+async fn the_limit_holds_where_the_rotation_begins() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    for _ in 0..25 {
+        bench.service.lifecycle.rotate(key.id, RotationCause::Request).await.unwrap();
+    }
+    let refused = bench.service.lifecycle.rotate(key.id, RotationCause::Request).await.unwrap_err();
+    assert_eq!(refused.exception, Exception::LimitExceeded, "{refused}");
+    bench.service.lifecycle.rotate(key.id, RotationCause::Wear).await.unwrap();
+    assert_eq!(versions(&bench, &key).1, 27);
+}
+
+/// It lists the tokens before it has a row that says why it is made.
+#[tokio::test]
+async fn one_that_is_made_for_another_reason_is_not_joined() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    bench.service.enable_key_rotation(&bench.call(), &id, None).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    let permits = bench.fake.listing.acquire().await.unwrap();
+    let lists = *bench.fake.lists.borrow();
+    let mut turns = turns(&bench);
+    bench.service.lifecycle.tend_keys_once(&mut turns).await;
+    bench.fake.lists.subscribe().wait_for(|made| *made > lists).await.unwrap();
+    assert!(bench.store.catalogue().key(key.id).unwrap().unfinished().is_none());
+    assert_eq!(exception(bench.service.rotate_key_on_demand(&bench.call(), &id).await), Exception::Conflict);
+    drop(permits);
+    turns.rotated().await;
+    let causes = || {
+        let row = bench.store.catalogue().key(key.id).cloned().unwrap();
+        row.versions.iter().filter_map(|version| version.cause).collect::<Vec<_>>()
+    };
+    assert_eq!(causes(), [RotationCause::Period]);
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    assert_eq!(causes(), [RotationCause::Period, RotationCause::Request]);
+}
+
 /// An HSM that is known to take no more is not filled until it says so itself, half-way through a key.
 #[tokio::test]
 async fn no_more_versions_are_made_than_each_hsm_takes() {
@@ -230,6 +270,26 @@ async fn what_is_unfinished_of_a_key_out_of_use_is_taken_away() {
     assert!(bench.store.catalogue().is_destroyed(version), "its number is not given again");
 }
 
+/// What it comes to is told before the HSMs are rid of it.
+#[tokio::test]
+async fn while_a_version_is_taken_away_nobody_is_told_that_there_is_one() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let (id, version) = (key.id.to_string(), KeyVersionId { key: key.id, version: 2 });
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Request, in_place: false }, &[]).await.unwrap();
+    bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    bench.service.disable_key(&bench.call(), &id).await.unwrap();
+    let permit = bench.fake.destroying.acquire().await.unwrap();
+    bench.service.resume().await;
+    bench.service.enable_key(&bench.call(), &id).await.unwrap();
+    let refused = bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap_err();
+    assert_eq!((refused.exception, refused.retryable), (Exception::KmsInternal, true), "{refused}");
+    drop(permit);
+    bench.service.lifecycle.creations().ended(key.id).await;
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    assert_eq!(versions(&bench, &key), (vec![1, 3], 3));
+}
+
 /// Nothing else tells that the HSMs can do it now.
 #[tokio::test]
 async fn what_could_not_be_finished_is_tried_again() {
@@ -323,6 +383,30 @@ async fn a_period_that_is_over_rotates_once() {
     turn(&bench, &mut turns).await;
     assert_eq!(versions(&bench, &key).1, 4);
     assert!(!bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap().enabled);
+}
+
+/// What it sets would else hold for as long as it was ahead.
+#[tokio::test]
+async fn a_clock_that_is_ahead_for_a_while_shifts_no_rotation_by_more_than_a_period() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let (id, mut turns) = (key.id.to_string(), turns(&bench));
+    bench.service.enable_key_rotation(&bench.call(), &id, Some(90)).await.unwrap();
+    bench.clock.advance(3_650 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 2);
+    bench.clock.set_back(3_649 * DAY);
+    turn(&bench, &mut turns).await;
+    let status = bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap();
+    let day = i64::try_from(DAY.as_millis()).unwrap();
+    assert_eq!((status.period_days, status.next), (Some(90), Some(91 * day)));
+    // By a day at most it is put right without that.
+    bench.clock.set_back(DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(bench.store.catalogue().key(key.id).unwrap().rotation.unwrap().next, 91 * day);
+    bench.clock.advance(91 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 3);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Keys that are deleted, and those whose owner thinks better of it at the last moment.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Bench;
@@ -27,6 +29,23 @@ async fn a_deletion_that_was_cancelled_or_scheduled_anew_is_not_carried_out() {
 }
 
 #[tokio::test]
+async fn what_a_deletion_was_overdue_is_forgotten_where_it_is_not_any_more() {
+    let bench = Bench::new().await;
+    let (store, [past, ahead]) = (&bench.store, [bench.new_key().await.key, bench.new_key().await.key]);
+    for (key, date) in [(past, 1_000), (ahead, 5_000)] {
+        store.force_state(key, KeyState::Enabled).await.unwrap();
+        store.schedule_deletion(key, date).await.unwrap();
+    }
+    bench.clock.advance(Duration::from_secs(5));
+    let ran = Duration::from_secs(60);
+    store.add_overdue(&[(past, ran), (ahead, ran)]).await.unwrap();
+    bench.clock.set_back(Duration::from_secs(1));
+    store.forget_overdue(&[past, ahead]).await.unwrap();
+    let overdue = |key| store.catalogue().key(key).unwrap().deletion.unwrap().overdue;
+    assert_eq!([overdue(past), overdue(ahead)], [ran, Duration::ZERO]);
+}
+
+#[tokio::test]
 async fn a_key_in_use_is_not_destroyed_because_somebody_asks() {
     let bench = Bench::new().await;
     let (store, key) = (&bench.store, bench.new_key().await.key);
@@ -48,6 +67,9 @@ async fn nothing_of_material_that_was_given_up_stays_in_the_file() {
     let holds = |what: &[u8]| std::fs::read(&file).unwrap().windows(what.len()).any(|window| window == what);
     store.force_state(version.key, KeyState::Disabled).await.unwrap();
     store.give_up_material(version.key, GiveUp::Asked { date: 1 }, &["hsm-a".into()]).await.unwrap();
+    // Whoever makes a version of it at that time comes too late.
+    let late = store.keep_blob(version, &Bytes::copy_from_slice(&blobs[0])).await;
+    assert!(matches!(late, Err(Error::MaterialDestroyed(_))), "{late:?}");
     store.close().await;
     assert!(holds(version.key.to_string().as_bytes()), "this is the file");
     assert!(!holds(b"escrow-of-a-key"));
