@@ -157,6 +157,14 @@ pub(crate) fn principal_arn(scope: &Scope, member: &str, arn: &str) -> Result<()
     Err(Error::permanent(Exception::InvalidArn, what))
 }
 
+/// Whom a grant may name: a principal, or an account as a whole by its root.
+pub(crate) fn party_arn(scope: &Scope, member: &str, arn: &str) -> Result<(), Error> {
+    match scope.account_of_root(arn) {
+        Some(_) => Ok(()),
+        None => principal_arn(scope, member, arn),
+    }
+}
+
 /// The name of a certificate.
 pub(crate) fn identity(identity: &str) -> Result<(), Error> {
     text::identity(identity).map_err(|wrong| Error::validation(format!("identity: '{}': {wrong}", shown(identity))))
