@@ -11,7 +11,9 @@ use model::ciphertext::{
     BOUND_BYTES, Ciphertext, FORMAT, HEADER_BYTES, Malformed, OVERHEAD_BYTES, TAG_BYTES, assemble, authenticated_data,
 };
 use model::context::EncryptionContext;
-use model::id::{AliasName, ClusterId, KeyId, KeyReference, KeyReferenceError, KeyStoreId, KeyVersionId, Scope};
+use model::id::{
+    AliasName, ClusterId, KeyId, KeyReference, KeyReferenceError, KeyStoreId, KeyVersionId, PrincipalId, Scope,
+};
 use model::limits;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -225,6 +227,31 @@ fn references_that_name_nothing_say_why() {
         assert!(matches!(read(malformed), KeyReferenceError::MalformedArn(_)), "{malformed}");
     }
     assert!(matches!(read("arn:aws:kms:eu-central-1:111122223333:key/x"), KeyReferenceError::NotAKeyId(_)));
+    let other = format!("mrk-{}", "0a".repeat(16));
+    let arn = arn.replace(&id.to_string(), &other);
+    for form in [&other, &arn] {
+        assert_eq!(read(form).to_string(), format!("Key '{arn}' does not exist"));
+    }
+    assert!(matches!(read(&other[..35]), KeyReferenceError::NotAKeyId(_)));
+}
+
+#[test]
+fn an_account_as_a_whole_is_its_root() {
+    let root = "arn:aws:iam::111122223333:root";
+    assert_eq!(scope().account_of_root(root), Some("111122223333"));
+    assert_eq!(scope().root_arn("111122223333"), root);
+    for other in [
+        "arn:aws-cn:iam::111122223333:root",
+        "arn:aws:iam::11112222333:root",
+        "arn:aws:iam::111122223333:user/root",
+        "arn:aws:iam::111122223333:root/a",
+        "111122223333",
+    ] {
+        assert_eq!(scope().account_of_root(other), None, "{other}");
+    }
+    let account = PrincipalId::of_account("111122223333").unwrap();
+    assert_eq!(account.account(), Some("111122223333"));
+    assert!(PrincipalId::of_account("11112222333x").is_none() && PrincipalId::random().account().is_none());
 }
 
 #[test]

@@ -203,6 +203,22 @@ impl PrincipalId {
     pub fn random() -> Self {
         Self(drawn(Self::PREFIX, 17).into())
     }
+
+    /// An account as a whole, where a grant is for one: its number, which is no principal's id.
+    #[must_use]
+    pub fn of_account(number: &str) -> Option<Self> {
+        is_account(number).then(|| number.into())
+    }
+
+    /// The account that it stands for as a whole.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        is_account(&self.0).then_some(&*self.0)
+    }
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|c| c.is_ascii_digit())
 }
 
 impl AccessKeyId {
@@ -311,6 +327,9 @@ pub enum KeyReferenceError {
     /// An alias, with its ARN.
     #[error("Alias {0} is not found.")]
     UnknownAlias(String),
+    /// The id of a multi-Region key, with its ARN: there are none of those here.
+    #[error("Key '{0}' does not exist")]
+    MultiRegion(String),
 }
 
 /// What names a key in a request.
@@ -326,7 +345,24 @@ impl Scope {
     /// The ARN of a key.
     #[must_use]
     pub fn key_arn(&self, key: KeyId) -> String {
-        format!("arn:{}:kms:{}:{}:key/{key}", self.partition, self.region, self.account)
+        self.arn_of_key(key)
+    }
+
+    fn arn_of_key(&self, id: impl fmt::Display) -> String {
+        format!("arn:{}:kms:{}:{}:key/{id}", self.partition, self.region, self.account)
+    }
+
+    /// The ARN of an account as a whole.
+    #[must_use]
+    pub fn root_arn(&self, account: &str) -> String {
+        format!("arn:{}:iam::{account}:root", self.partition)
+    }
+
+    /// The account that an ARN names as a whole, whether there is one or not.
+    #[must_use]
+    pub fn account_of_root<'t>(&self, arn: &'t str) -> Option<&'t str> {
+        let behind = arn.strip_prefix("arn:")?.strip_prefix(&*self.partition)?.strip_prefix(":iam::")?;
+        behind.strip_suffix(":root").filter(|account| is_account(account))
     }
 
     /// The ARN of a key store with this id, whether there is one or not.
@@ -380,11 +416,16 @@ impl Scope {
             let unknown = || KeyReferenceError::UnknownAlias(self.alias_arn(&as_shown(name)));
             AliasName::parse(name).map(KeyReference::Alias).ok_or_else(unknown)
         };
+        let key = |id: &str| match KeyId::parse(id) {
+            Some(id) => Ok(KeyReference::Id(id)),
+            None if is_multi_region(id) => Err(KeyReferenceError::MultiRegion(self.arn_of_key(id))),
+            None => Err(KeyReferenceError::NotAKeyId(as_shown(id))),
+        };
         if text.starts_with(ALIAS_PREFIX) {
             return alias(text);
         }
         if !text.starts_with("arn:") {
-            return KeyId::parse(text).map(KeyReference::Id).ok_or_else(|| KeyReferenceError::NotAKeyId(shown()));
+            return key(text);
         }
         let parts: Vec<&str> = text.splitn(6, ':').collect();
         let [_, partition, "kms", region, account, resource] = parts[..] else {
@@ -399,7 +440,11 @@ impl Scope {
         if resource.starts_with(ALIAS_PREFIX) {
             return alias(resource);
         }
-        let id = resource.strip_prefix("key/").ok_or_else(|| KeyReferenceError::MalformedArn(shown()))?;
-        KeyId::parse(id).map(KeyReference::Id).ok_or_else(|| KeyReferenceError::NotAKeyId(as_shown(id)))
+        key(resource.strip_prefix("key/").ok_or_else(|| KeyReferenceError::MalformedArn(shown()))?)
     }
+}
+
+/// What AWS calls a multi-Region key.
+fn is_multi_region(id: &str) -> bool {
+    id.strip_prefix("mrk-").is_some_and(|tail| tail.len() == 32 && tail.bytes().all(|c| c.is_ascii_hexdigit()))
 }

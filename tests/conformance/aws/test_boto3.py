@@ -174,6 +174,15 @@ class Keys(Case):
         self.assertIn(nobody, said)
         self.refused("NotFoundException", self.kms.encrypt, KeyId=nobody, Plaintext=PLAINTEXT)
         self.refused("NotFoundException", self.kms.encrypt, KeyId="alias/none-of-these", Plaintext=PLAINTEXT)
+        # A multi-Region key's id is one, and none of a key here.
+        arn = self.new_key()["Arn"]
+        multi_region = "mrk-d3b95762d3b95762d3b95762d3b95762"
+        unknown = f"Key '{arn.rsplit('/', 1)[0]}/{multi_region}' does not exist"
+        for key in (multi_region, f"{arn.rsplit('/', 1)[0]}/{multi_region}"):
+            self.assertEqual(self.refused("NotFoundException", self.kms.describe_key, KeyId=key), unknown)
+            self.assertEqual(self.refused("NotFoundException", self.kms.disable_key, KeyId=key), unknown)
+        for key in ("fake-key-id", "134f2428cec14b25a1ae9048164dba47", "mrk-fake-key-id"):
+            self.assertEqual(self.refused("NotFoundException", self.kms.describe_key, KeyId=key), f"Invalid keyId '{key}'")
 
     def test_pages(self):
         made = {self.new_key()["KeyId"] for _ in range(3)}
@@ -198,7 +207,17 @@ class Keys(Case):
         self.assertTrue(listed["AliasArn"].endswith(f":{alias}"))
         self.kms.delete_alias(AliasName=alias)
         self.refused("NotFoundException", self.kms.delete_alias, AliasName=alias)
-        self.refused("ValidationException", self.kms.create_alias, AliasName="no-prefix", TargetKeyId=key["KeyId"])
+        said = self.refused("ValidationException", self.kms.create_alias, AliasName="no-prefix", TargetKeyId=key["KeyId"])
+        self.assertEqual(
+            said,
+            'Alias must start with the prefix "alias/". Please see '
+            "https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+        )
+        self.kms.create_alias(AliasName=alias, TargetKeyId=key["KeyId"])
+        for target in (alias, listed["AliasArn"]):
+            for call, name in ((self.kms.create_alias, unique("alias/app/two")), (self.kms.update_alias, alias)):
+                said = self.refused("ValidationException", call, AliasName=name, TargetKeyId=target)
+                self.assertEqual(said, "Aliases must refer to keys. Not aliases")
 
     def test_tags(self):
         key = self.new_key()["KeyId"]
@@ -268,6 +287,15 @@ class Access(Case):
         self.assertIn(retired["GrantId"], [grant["GrantId"] for grant in listed])
         self.kms.retire_grant(GrantToken=retired["GrantToken"])
         self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"])["Grants"], [])
+        # An account as a whole.
+        root = f"arn:aws:iam::{key['AWSAccountId']}:root"
+        whole = self.kms.create_grant(**{**asked, "GranteePrincipal": root}, RetiringPrincipal=root)
+        (listed,) = self.kms.list_grants(KeyId=key["KeyId"], GranteePrincipal=root)["Grants"]
+        self.assertEqual((listed["GranteePrincipal"], listed["RetiringPrincipal"]), (root, root))
+        self.assertEqual(self.kms.list_grants(KeyId=key["KeyId"], GranteePrincipal=me)["Grants"], [])
+        retirable = self.kms.list_retirable_grants(RetiringPrincipal=root)["Grants"]
+        self.assertEqual([grant["GrantId"] for grant in retirable], [whole["GrantId"]])
+        self.kms.revoke_grant(KeyId=key["KeyId"], GrantId=whole["GrantId"])
 
     def test_who_may_use_keys_alone(self):
         app = client(aws_access_key_id=os.environ["APP_KEY_ID"], aws_secret_access_key=os.environ["APP_SECRET"])

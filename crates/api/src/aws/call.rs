@@ -43,8 +43,8 @@ use service::{AccessKey, RequestContext, Service};
 use telemetry::fault;
 use telemetry::watchdog::Task;
 
-/// The same in each try of one call.
-const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+/// The same in each try of one call. PHP's SDK has the second one.
+const INVOCATION_IDS: [&str; 2] = ["amz-sdk-invocation-id", "aws-sdk-invocation-id"];
 /// A body's first buffer is no larger.
 const FIRST_BYTES: usize = 16 << 10;
 /// So much of a refused request is read all the same: others are let end their connections.
@@ -347,9 +347,30 @@ fn not_read(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal 
 }
 
 fn invocation_id(head: &Parts) -> Option<String> {
-    text(head, INVOCATION_ID).filter(|id| (1..=INVOCATION_ID_BYTES).contains(&id.len())).map(str::to_owned)
+    let id = INVOCATION_IDS.into_iter().find_map(|name| text(head, name));
+    id.filter(|id| (1..=INVOCATION_ID_BYTES).contains(&id.len())).map(str::to_owned)
 }
 
 fn text<'h>(head: &'h Parts, name: &str) -> Option<&'h str> {
     head.headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sdks_name_their_calls_by_one_of_two_headers() {
+        let of = |headers: &[(&str, &str)]| {
+            let request = Request::post("/");
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            invocation_id(&request.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(of(&[]), None);
+        for name in INVOCATION_IDS {
+            assert_eq!(of(&[(name, "one")]).as_deref(), Some("one"), "{name}");
+            assert_eq!(of(&[(name, "")]), None, "{name}");
+            assert_eq!(of(&[(name, &"x".repeat(INVOCATION_ID_BYTES + 1))]), None, "{name}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub(super) const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-sec
 /// What all of AWS's own begin with.
 const AWS: &str = "x-amz-";
 /// What SDKs say of their attempts with. Not all of them sign it.
-const SDK: &str = "amz-sdk-";
+const SDK: [&str; 2] = ["amz-sdk-", "aws-sdk-"];
 
 /// So many headers are signed at most. SDKs sign ten.
 const MOST: usize = 64;
@@ -22,7 +22,8 @@ const MOST_BYTES: usize = 16 * 1024;
 
 /// Whoever reads one of these must read what was signed, so there is one of it.
 fn stands_alone(name: &HeaderName) -> bool {
-    is_aws(name) || name.as_str().starts_with(SDK) || [HOST, CONTENT_TYPE].contains(name)
+    let of_sdk = |name: &HeaderName| SDK.iter().any(|beginning| name.as_str().starts_with(beginning));
+    is_aws(name) || of_sdk(name) || [HOST, CONTENT_TYPE].contains(name)
 }
 
 fn is_aws(name: &HeaderName) -> bool {
@@ -167,8 +168,10 @@ mod tests {
     #[test]
     fn what_is_used_once_comes_once() {
         let list = "host;user-agent;x-amz-date;x-amz-target";
-        for repeated in ["host", "content-type", "x-amz-date", "x-amz-target", "amz-sdk-invocation-id"] {
-            let twice = headers(&[USUAL, &[("amz-sdk-invocation-id", "1"), (repeated, "other")]].concat());
+        let ids = [("amz-sdk-invocation-id", "1"), ("aws-sdk-invocation-id", "1")];
+        let repeatable = ["host", "content-type", "x-amz-date", "x-amz-target", ids[0].0, ids[1].0];
+        for repeated in repeatable {
+            let twice = headers(&[USUAL, &ids, &[(repeated, "other")]].concat());
             let refusal = signed(list, &twice).unwrap_err();
             assert_eq!(refusal.name(), "InvalidSignatureException");
             assert_eq!(refusal.to_string(), format!("The request has more than one '{repeated}' header."));

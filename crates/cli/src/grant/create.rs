@@ -17,7 +17,7 @@ use proto::v1::{CreateGrantRequest, GrantConstraints};
 pub(crate) struct Arguments {
     #[command(flatten)]
     key: Named,
-    /// ARN of the principal whom it allows something
+    /// ARN of the principal whom it allows something; an account's root leaves it to the policies of its principals
     #[arg(long, value_name = "ARN")]
     grantee: String,
     /// ARN of a principal who may retire it

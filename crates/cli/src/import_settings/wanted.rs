@@ -198,7 +198,7 @@ fn principal(arn: &str, mapping: &Mapping) -> Result<String, String> {
         return Err(format!("{new} is a service of AWS, which never calls here"));
     }
     if !resource.starts_with("user/") && !resource.starts_with("role/") {
-        return Err(format!("{new} is no user and no role; grants are for those here"));
+        return Err(format!("{new} is no user and no role, and grants of no others are carried over"));
     }
     Ok(new)
 }

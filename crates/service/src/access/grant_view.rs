@@ -18,7 +18,7 @@ pub struct GrantView {
     pub id: GrantId,
     /// Empty where it has none.
     pub name: String,
-    /// The ARN of whom it allows something; the id where that one is gone.
+    /// The ARN of whom it allows something: an account's root where it is for all of it; the id where that one is gone.
     pub grantee: String,
     /// The same of who may retire it.
     pub retiring: Option<String>,
@@ -34,9 +34,10 @@ pub struct GrantView {
 
 pub(super) fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {
     let catalogue = core.store().catalogue();
-    let who = |id: &PrincipalId| match catalogue.principal(id) {
-        Some(principal) => principal.arn.to_string(),
-        None => id.to_string(),
+    let who = |id: &PrincipalId| match (id.account(), catalogue.principal(id)) {
+        (Some(account), _) => core.scope().root_arn(account),
+        (None, Some(principal)) => principal.arn.to_string(),
+        (None, None) => id.to_string(),
     };
     let constraint = grant.constraint.as_ref().map(|constraint| (kind_of(constraint.kind), constraint.pairs.clone()));
     GrantView {
@@ -45,7 +46,7 @@ pub(super) fn view(core: &Core, grant: &Arc<Grant>) -> GrantView {
         name: grant.name.clone(),
         grantee: who(&grant.grantee),
         retiring: grant.retiring.as_ref().map(who),
-        issuing_account: format!("arn:{}:iam::{}:root", core.scope().partition, grant.issuing_account),
+        issuing_account: core.scope().root_arn(&grant.issuing_account),
         operations: grant.operations.clone(),
         constraint,
         created_at: grant.created_at,

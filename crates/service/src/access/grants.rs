@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::grant_view::{GrantView, view};
+use super::principals::no_principal;
 use crate::core::access::{Details, Granting, Named};
 use crate::core::authority::account_of;
 use crate::core::grant_token::GrantTokens;
@@ -30,9 +31,9 @@ use store::{Admits, Key};
 pub struct CreateGrantInput {
     /// Key id or key ARN.
     pub key_id: String,
-    /// The ARN of whom it allows something.
+    /// The ARN of whom it allows something: of a principal, or of an account's root for all of the account.
     pub grantee: String,
-    /// The ARN of who may retire it; empty: nobody but those who always may.
+    /// The ARN of who may retire it, likewise; empty: nobody but those who always may.
     pub retiring: String,
     /// What it allows, by AWS's names.
     pub operations: Vec<String>,
@@ -143,7 +144,8 @@ impl Service {
             let after = page::after('h', &marker, |text| Some(GrantId::from(text)))?;
             let catalogue = core.store().catalogue();
             // Whoever is gone is named by id, here as in what is shown.
-            let who = catalogue.principal_with_arn(&grantee).map(|principal| principal.id.clone());
+            let account = core.scope().account_of_root(&grantee).and_then(PrincipalId::of_account);
+            let who = account.or_else(|| Some(catalogue.principal_with_arn(&grantee)?.id.clone()));
             let who = (!grantee.is_empty()).then(|| who.unwrap_or_else(|| PrincipalId::from(grantee.as_str())));
             let wanted = |grant: &&Arc<Grant>| {
                 (grant_id.is_empty() || grant.id.as_str() == grant_id)
@@ -170,10 +172,10 @@ impl Service {
         let read = move |core: &Core| {
             let limit = validate::page_limit_of(limit, limits::LIST_GRANTS_DEFAULT, limits::LIST_GRANTS_LIMIT)?;
             let after = page::after('i', &marker, |text| Some(GrantId::from(text)))?;
-            validate::principal_arn(core.scope(), "retiringPrincipal", &retiring)?;
-            let principal = core.principal(&retiring).map_err(no_party)?;
+            validate::party_arn(core.scope(), "retiringPrincipal", &retiring)?;
+            let party = core.party(&Whom::named(&retiring))?;
             let catalogue = core.store().catalogue();
-            let grants = catalogue.retirable_after(&principal.id, after.as_ref()).map(|grant| view(core, grant));
+            let grants = catalogue.retirable_after(&party, after.as_ref()).map(|grant| view(core, grant));
             Ok(page::cut('i', grants, limit, |grant| grant.id.clone()))
         };
         self.core.on_catalogue(call, Operation::ListRetirableGrants, resource, read).await
@@ -264,11 +266,10 @@ impl Wanted {
         let terms = &self.granting.as_ref().map_err(Clone::clone)?.terms;
         core.check_grant_tokens(self.input.grant_tokens.clone())?;
         validate::length("name", self.input.name.chars().count(), 0, limits::GRANT_NAME_CHARS)?;
-        let somebody = |whom: &Whom| whom.now(core).map_err(no_party).map(|principal| principal.id.clone());
-        let grantee = somebody(&self.grantee)?;
+        let grantee = core.party(&self.grantee)?;
         let retiring = match self.retiring.arn() {
             "" => None,
-            _ => Some(somebody(&self.retiring)?),
+            _ => Some(core.party(&self.retiring)?),
         };
         Ok((terms, grantee, retiring))
     }
@@ -321,6 +322,18 @@ fn constraints(kind: ConstraintKind, pairs: &BTreeMap<String, String>) -> Fields
 }
 
 impl Core {
+    /// Whom a grant names: a principal, if it is who was meant at the first look, or an account as a whole.
+    fn party(&self, whom: &Whom) -> Result<PrincipalId, Error> {
+        let Some(account) = self.scope().account_of_root(whom.arn()) else {
+            return whom.now(self).map_err(no_party).map(|principal| principal.id.clone());
+        };
+        let catalogue = self.store().catalogue();
+        let is_here = account == &*self.scope().account
+            || catalogue.principals_after(None).any(|principal| account_of(&principal.arn) == account);
+        let known = PrincipalId::of_account(account).filter(|_| is_here);
+        known.ok_or_else(|| no_party(no_principal(whom.arn())))
+    }
+
     async fn remove_grant(&self, key: KeyId, id: &GrantId, dry_run: bool) -> Result<(), Error> {
         if dry_run {
             let known = self.store().catalogue().grant(key, id).is_some();
@@ -334,9 +347,9 @@ impl Core {
     /// What a call would grant, as conditions see it.
     pub(super) fn granting(&self, input: &CreateGrantInput) -> Result<Granting, Error> {
         let CreateGrantInput { grantee, retiring, operations, constraint, .. } = input;
-        validate::principal_arn(self.scope(), "granteePrincipal", grantee)?;
+        validate::party_arn(self.scope(), "granteePrincipal", grantee)?;
         if !retiring.is_empty() {
-            validate::principal_arn(self.scope(), "retiringPrincipal", retiring)?;
+            validate::party_arn(self.scope(), "retiringPrincipal", retiring)?;
         }
         validate::length("operations", operations.len(), 1, GrantOperation::ALL.len())?;
         let operation = |name: &String| {
@@ -355,9 +368,10 @@ impl Core {
         let constraint = constraint.map_err(|error| Error::validation(format!("constraints: {error}")))?;
         let catalogue = self.store().catalogue();
         // Somebody whom there is not is told of when the caller may make grants.
-        let party = |arn: &str| match catalogue.principal_with_arn(arn) {
-            Some(principal) => Party::Principal(principal.id.clone()),
-            None => Party::Account("".into()),
+        let party = |arn: &str| match (self.scope().account_of_root(arn), catalogue.principal_with_arn(arn)) {
+            (Some(account), _) => Party::Account(account.into()),
+            (None, Some(principal)) => Party::Principal(principal.id.clone()),
+            (None, None) => Party::Account("".into()),
         };
         let retiring = (!retiring.is_empty()).then(|| retiring.clone());
         let terms = Terms { grantee: party(grantee), retiring: retiring.as_deref().map(party), operations, constraint };

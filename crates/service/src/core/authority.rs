@@ -403,7 +403,7 @@ fn of_principal(keyring: &Keyring, principal: &Arc<Principal>) -> Who {
                 None => unreadable.push(name.clone()),
             }
         }
-        (policies, unreadable, keyring.grants.of(&principal.id))
+        (policies, unreadable, keyring.grants.of(&principal.id, account_of(&principal.arn)))
     };
     Who::Principal(keyring.decisions.standing(principal, look_up))
 }

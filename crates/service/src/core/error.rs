@@ -243,9 +243,10 @@ impl From<KeyReferenceError> for Error {
         let exception = match error {
             KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
             KeyReferenceError::OtherAccount => Exception::AccessDenied,
-            KeyReferenceError::NotAKeyId(_) | KeyReferenceError::Elsewhere(_) | KeyReferenceError::UnknownAlias(_) => {
-                Exception::NotFound
-            }
+            KeyReferenceError::NotAKeyId(_)
+            | KeyReferenceError::Elsewhere(_)
+            | KeyReferenceError::UnknownAlias(_)
+            | KeyReferenceError::MultiRegion(_) => Exception::NotFound,
         };
         Self::permanent(exception, error.to_string())
     }

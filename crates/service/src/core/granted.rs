@@ -13,23 +13,34 @@ type Own = RedBlackTreeMapSync<GrantId, Arc<Grant>>;
 
 /// The grants of one grantee, by key. Persistent, as the catalogue's are: a key may have very many, and no change of one
 /// may cost more because of the others.
+type ByKey = RedBlackTreeMapSync<KeyId, Own>;
+
+/// The grants that may let a principal do something: its own, and those of its account as a whole.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct OfGrantee(RedBlackTreeMapSync<KeyId, Own>);
+pub(crate) struct OfGrantee {
+    own: ByKey,
+    account: ByKey,
+}
 
 /// The grants of one revision of the catalogue.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Grants(RedBlackTreeMapSync<PrincipalId, OfGrantee>);
+pub(crate) struct Grants(RedBlackTreeMapSync<PrincipalId, ByKey>);
 
 impl OfGrantee {
-    /// Those of one key, in the order of their ids.
+    /// Those of one key, its own first, each in the order of their ids.
     pub(crate) fn of(&self, key: KeyId) -> impl Iterator<Item = &Arc<Grant>> {
-        self.0.get(&key).into_iter().flat_map(Own::values)
+        [self.own.get(&key), self.account.get(&key)].into_iter().flatten().flat_map(Own::values)
     }
 }
 
 impl Grants {
-    /// Those of a grantee.
-    pub(crate) fn of(&self, grantee: &PrincipalId) -> OfGrantee {
+    /// Those of a principal in this account.
+    pub(crate) fn of(&self, principal: &PrincipalId, account: &str) -> OfGrantee {
+        let account = PrincipalId::of_account(account).map(|account| self.by_key(&account));
+        OfGrantee { own: self.by_key(principal), account: account.unwrap_or_default() }
+    }
+
+    fn by_key(&self, grantee: &PrincipalId) -> ByKey {
         self.0.get(grantee).cloned().unwrap_or_default()
     }
 
@@ -56,18 +67,18 @@ impl Grants {
 
     /// Has a grant be there, or no longer be there. Who has none is not kept.
     fn file(&mut self, kept: &store::access::Grant, grant: Option<Grant>) {
-        let mut keys = self.of(&kept.grantee);
-        let mut own = keys.0.get(&kept.key).cloned().unwrap_or_default();
+        let mut keys = self.by_key(&kept.grantee);
+        let mut own = keys.get(&kept.key).cloned().unwrap_or_default();
         match grant {
             Some(grant) => own.insert_mut(kept.id.clone(), Arc::new(grant)),
             None => drop(own.remove_mut(&kept.id)),
         }
         if own.is_empty() {
-            keys.0.remove_mut(&kept.key);
+            keys.remove_mut(&kept.key);
         } else {
-            keys.0.insert_mut(kept.key, own);
+            keys.insert_mut(kept.key, own);
         }
-        if keys.0.is_empty() {
+        if keys.is_empty() {
             self.0.remove_mut(&kept.grantee);
         } else {
             self.0.insert_mut(kept.grantee.clone(), keys);
@@ -85,7 +96,10 @@ pub(crate) const fn kind_of(kind: store::access::ConstraintKind) -> ConstraintKi
 
 /// A grant as it is decided by. An operation that this release does not know is none that it carries out.
 pub(crate) fn granted(grant: &store::access::Grant) -> Grant {
-    let party = |id: &PrincipalId| Party::Principal(id.clone());
+    let party = |id: &PrincipalId| match id.account() {
+        Some(account) => Party::Account(account.into()),
+        None => Party::Principal(id.clone()),
+    };
     let operations = grant.operations.iter().filter_map(|name| GrantOperation::parse(name)).collect();
     let constraint = grant.constraint.as_ref();
     let constraint = constraint.map(|one| Constraint::new(kind_of(one.kind), one.pairs.clone()));

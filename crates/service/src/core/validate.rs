@@ -11,6 +11,9 @@ use model::limits;
 use model::secret::Secret;
 use model::text;
 
+/// What AWS says of an alias without its prefix.
+const NO_PREFIX: &str = "Alias must start with the prefix \"alias/\". Please see \
+                         https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html";
 /// What AWS says where a key would have more tags than it may.
 pub(crate) const TOO_MANY_TAGS: &str = "Too many tags";
 
@@ -69,8 +72,7 @@ pub(crate) fn description(description: &str) -> Result<(), Error> {
 pub(crate) fn alias_name(name: &str) -> Result<&str, Error> {
     length("aliasName", name.len(), 1, limits::ALIAS_CHARS)?;
     if !name.starts_with(ALIAS_PREFIX) {
-        let what = "Alias must start with the prefix \"alias/\". Write alias/ and letters, digits, '/', '_' and '-'.";
-        return Err(Error::validation(what));
+        return Err(Error::validation(NO_PREFIX));
     }
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b':' | b'/' | b'_' | b'-');
     if !name.bytes().all(legal) {
@@ -166,6 +168,14 @@ pub(crate) fn principal_arn(scope: &Scope, member: &str, arn: &str) -> Result<()
          account of twelve digits"
     );
     Err(Error::permanent(Exception::InvalidArn, what))
+}
+
+/// Whom a grant may name: a principal, or an account as a whole by its root.
+pub(crate) fn party_arn(scope: &Scope, member: &str, arn: &str) -> Result<(), Error> {
+    match scope.account_of_root(arn) {
+        Some(_) => Ok(()),
+        None => principal_arn(scope, member, arn),
+    }
 }
 
 /// The name of a certificate.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bench::{Bench, context, exception, plain, sealed};
-use super::permissions::{ROOT, arn, bench, by, created, encrypt, policy, principal, put};
+use super::permissions::{ROOT, arn, bench, by, created, encrypt, of_key, policy, principal, put};
 use crate::GrantTokens;
 use crate::{
     Attached, CreateGrantInput, CreatedGrant, DecryptInput, EncryptInput, Error, PutPolicyInput, RetireGrantInput,
@@ -173,6 +173,39 @@ async fn a_name_makes_the_same_grant_once() {
     // Once it is gone the same call makes another one.
     bench.service.revoke_grant(&by(&bench, "admin"), &key, first.id.as_str(), false).await.unwrap();
     assert_ne!(grant(&bench, "admin", named()).await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn a_grant_to_an_account_leaves_it_to_the_policies_of_its_principals() {
+    let (bench, key) = with_people(&["anna", "bert"]).await;
+    let (service, admin) = (&bench.service, by(&bench, "admin"));
+    // The key's policy itself leaves nothing to them.
+    service.put_key_policy(&admin, put(&key, of_key(&arn("bert"), "kms:DescribeKey"))).await.unwrap();
+    let statement = "{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"*\"}";
+    let own = PutPolicyInput { name: "keys".into(), document: policy(statement), ..PutPolicyInput::default() };
+    service.put_policy(&admin, own).await.unwrap();
+    service.attach_policy(&admin, "keys", Attached::Principal(arn("anna"))).await.unwrap();
+    let to = |root: &str| CreateGrantInput {
+        grantee: root.to_owned(),
+        retiring: root.to_owned(),
+        name: "whole".into(),
+        ..input(&key, "", &["Encrypt"], None)
+    };
+    assert_eq!(exception(encrypt(&bench, "anna", &key).await), Exception::AccessDenied);
+    let made = grant(&bench, "admin", to(ROOT)).await.unwrap();
+    assert_eq!(grant(&bench, "admin", to(ROOT)).await.unwrap().id, made.id, "by its name");
+    encrypt(&bench, "anna", &key).await.unwrap();
+    assert_eq!(exception(encrypt(&bench, "bert", &key).await), Exception::AccessDenied, "it has no policy");
+    let listed = service.list_grants(&admin, &key, "", ROOT, None, "").await.unwrap().items;
+    assert_eq!((listed.len(), &*listed[0].grantee, listed[0].retiring.as_deref()), (1, ROOT, Some(ROOT)));
+    assert_eq!(service.list_grants(&admin, &key, "", &arn("anna"), None, "").await.unwrap().items.len(), 0);
+    assert_eq!(service.list_retirable_grants(&admin, ROOT, None, "").await.unwrap().items.len(), 1);
+    // Of an account that nobody here is of.
+    let elsewhere = ROOT.replace("111122223333", "999999999999");
+    assert_eq!(exception(grant(&bench, "admin", to(&elsewhere)).await.map(drop)), Exception::InvalidArn);
+    assert_eq!(exception(service.list_retirable_grants(&admin, &elsewhere, None, "").await), Exception::InvalidArn);
+    service.revoke_grant(&admin, &key, made.id.as_str(), false).await.unwrap();
+    assert_eq!(exception(encrypt(&bench, "anna", &key).await), Exception::AccessDenied);
 }
 
 #[tokio::test]

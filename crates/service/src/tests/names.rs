@@ -80,6 +80,27 @@ async fn keys_of_other_accounts_and_regions_are_refused_as_aws_refuses_them() {
     assert_eq!(said(&described), (Exception::NotFound, "Invalid arn us-east-1"));
 }
 
+/// AWS takes an id of its multi-Region keys for one, and says that there is no such key.
+#[tokio::test]
+async fn multi_region_keys_are_none_that_there_are() {
+    let bench = Bench::new().await;
+    let id = "mrk-d3b95762d3b95762d3b95762d3b95762";
+    let (arn, call) = (format!("{SCOPE}:key/{id}"), bench.call());
+    let unknown = format!("Key '{arn}' does not exist");
+    for form in [id, &arn] {
+        let described = bench.service.describe_key_with(&call, form, GrantTokens::default()).await.unwrap_err();
+        assert_eq!(said(&described), (Exception::NotFound, &*unknown));
+        let disabled = bench.service.disable_key(&call, form).await.unwrap_err();
+        assert_eq!(said(&disabled), (Exception::NotFound, &*unknown));
+        let encrypted = bench.encrypt(plain(form, b"x")).await.unwrap_err();
+        assert_eq!(said(&encrypted), (Exception::NotFound, &*unknown));
+    }
+    for none in ["mrk-fake-key-id", "mrk-d3b95762d3b95762d3b95762d3b9576g", "MRK-d3b95762d3b95762d3b95762d3b95762"] {
+        let error = bench.encrypt(plain(none, b"x")).await.unwrap_err();
+        assert_eq!(said(&error), (Exception::NotFound, &*format!("Invalid keyId '{none}'")));
+    }
+}
+
 #[tokio::test]
 async fn an_alias_stands_for_its_key_where_aws_takes_one() {
     let bench = Bench::new().await;
@@ -122,7 +143,13 @@ async fn aliases_are_refused_with_aws_s_words() {
     bench.alias("alias/a", &key.arn).await.unwrap();
     let unknown = key.arn.replace(&key.id.to_string(), "00000000-0000-4000-8000-000000000001");
     let cases = [
-        ("a", &key.arn, Exception::Validation, "Alias must start with the prefix \"alias/\"."),
+        (
+            "a",
+            &key.arn,
+            Exception::Validation,
+            "Alias must start with the prefix \"alias/\". Please see \
+             https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+        ),
         ("alias/aws/a", &key.arn, Exception::InvalidAliasName, "reserved"),
         ("alias/a:b", &key.arn, Exception::InvalidAliasName, "behind the prefix"),
         ("alias/a", &key.arn, Exception::AlreadyExists, "An alias with the name arn:aws:kms:eu-central-1:"),

@@ -29,7 +29,8 @@ impl Store {
                 {
                     return Ok(Granted::Existing(id));
                 }
-                for named in [Some(&new.grantee), new.retiring.as_ref()].into_iter().flatten() {
+                let parties = [Some(&new.grantee), new.retiring.as_ref()].into_iter().flatten();
+                for named in parties.filter(|party| party.account().is_none()) {
                     principal_is_there(database, named).await?;
                 }
                 of_grantee_has_room(database, &new).await?;

@@ -110,9 +110,9 @@ pub struct Grant {
     pub key: KeyId,
     /// Empty where it has none.
     pub name: String,
-    /// Whom it allows something. It may be gone by now.
+    /// Whom it allows something: a principal, which may be gone by now, or an account as a whole.
     pub grantee: PrincipalId,
-    /// Who may retire it. It may be gone by now.
+    /// Who may retire it, likewise.
     pub retiring: Option<PrincipalId>,
     /// The account in which it was made.
     pub issuing_account: String,
@@ -277,9 +277,9 @@ pub struct NewGrant {
     pub key: KeyId,
     /// Empty where it has none.
     pub name: String,
-    /// Whom it allows something, who must be there.
+    /// Whom it allows something: a principal, who must be there, or an account as a whole.
     pub grantee: PrincipalId,
-    /// Who may retire it, who must be there.
+    /// Who may retire it, likewise.
     pub retiring: Option<PrincipalId>,
     /// The account in which it is made.
     pub issuing_account: String,

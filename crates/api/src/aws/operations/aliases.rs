@@ -5,12 +5,14 @@ use serde::Serialize;
 use super::Answer;
 use super::asked::{number, text};
 use super::output::{Time, json, nothing};
-use crate::aws::model::Input;
+use crate::aws::error::Failure;
+use crate::aws::model::{Input, Object};
+use model::id::ALIAS_PREFIX;
 use service::{AliasEntry, CreateAliasInput, Page, RequestContext, Service};
 
 /// Makes an alias.
 pub(super) async fn create(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
-    let (alias_name, target_key_id) = (text(asked, "AliasName"), text(asked, "TargetKeyId"));
+    let (alias_name, target_key_id) = (text(asked, "AliasName"), target(asked)?);
     // One that is repeated finds its alias made, as with AWS.
     let input = CreateAliasInput { alias_name, target_key_id, client_token: String::new() };
     service.create_alias(call, input).await?;
@@ -19,7 +21,7 @@ pub(super) async fn create(service: &Service, call: &RequestContext, asked: &mut
 
 /// Gives an alias to another key.
 pub(super) async fn update(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
-    service.update_alias(call, &text(asked, "AliasName"), &text(asked, "TargetKeyId")).await?;
+    service.update_alias(call, &text(asked, "AliasName"), &target(asked)?).await?;
     Ok(nothing())
 }
 
@@ -33,6 +35,16 @@ pub(super) async fn delete(service: &Service, call: &RequestContext, asked: &mut
 pub(super) async fn list(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
     let (key_id, limit, marker) = (text(asked, "KeyId"), number(asked, "Limit"), text(asked, "Marker"));
     listed(service.list_aliases(call, &key_id, limit, &marker).await?)
+}
+
+/// The key that is to have an alias: by its id or ARN, where AWS has a text of its own for aliases of aliases.
+fn target(asked: &Object) -> Result<String, Failure> {
+    let target = text(asked, "TargetKeyId");
+    let resource = target.strip_prefix("arn:").map_or(Some(&*target), |behind| behind.splitn(5, ':').nth(4));
+    match resource.is_some_and(|resource| resource.starts_with(ALIAS_PREFIX)) {
+        true => Err(Failure::validation("Aliases must refer to keys. Not aliases")),
+        false => Ok(target),
+    }
 }
 
 #[derive(Serialize)]
@@ -67,4 +79,24 @@ pub(super) fn listed(page: Page<AliasEntry>) -> Answer {
         truncated: page.next_marker.is_some(),
         next_marker: page.next_marker,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::operations::tests::input as read;
+    use serde_json::json;
+
+    #[test]
+    fn an_alias_is_no_target_of_an_alias() {
+        let of = |key_id: &str| target(&read("CreateAlias", &json!({ "AliasName": "alias/a", "TargetKeyId": key_id })));
+        let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        let arn = format!("arn:aws:kms:eu-central-1:111122223333:key/{id}");
+        for key in [id, &arn, "nonsense", "arn:", "arn:aws:kms"] {
+            assert_eq!(of(key).as_deref(), Ok(key));
+        }
+        for alias in ["alias/b", "alias/", "arn:aws:kms:eu-central-1:111122223333:alias/b"] {
+            assert_eq!(of(alias), Err(Failure::validation("Aliases must refer to keys. Not aliases")), "{alias}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ pub(super) fn refuse(
 fn refusal(operation: &str, reason: Reason, key_id: &str, arn: &str) -> Failure {
     // These name a key by its id or ARN alone.
     let by_id = matches!(reason, Reason::Import | Reason::MultiRegion);
-    if by_id && !key_id.contains(key_id_of(arn)) {
+    if by_id && !key_id.to_ascii_lowercase().contains(key_id_of(arn)) {
         return Failure::new(Exception::NotFound, format!("Invalid keyId '{key_id}'"));
     }
     match reason {
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(of("GenerateMac", "alias/a"), ("InvalidKeyUsageException", usage));
         let origin = format!("{arn} origin is AWS_CLOUDHSM which is not valid for this operation.");
         for operation in ["GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial"] {
-            for key_id in [ID, &arn] {
+            for key_id in [ID, &ID.to_ascii_uppercase(), &arn] {
                 assert_eq!(of(operation, key_id), ("UnsupportedOperationException", origin.clone()));
             }
             let alias = "Invalid keyId 'alias/a'".to_owned();

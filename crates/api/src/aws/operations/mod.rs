@@ -38,7 +38,7 @@ type Answer = Result<BytesMut, Failure>;
 /// What a request says beside its body.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CallExtras {
-    /// The header `amz-sdk-invocation-id`: the same in each try of one call.
+    /// The header `amz-sdk-invocation-id`, or PHP's `aws-sdk-invocation-id`: the same in each try of one call.
     pub(super) invocation_id: Option<String>,
 }
 
