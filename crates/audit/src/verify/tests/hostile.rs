@@ -344,3 +344,26 @@ fn a_long_journal_is_read_a_few_times_and_not_for_each_bundle() {
     let times = READ.replace(0) / length;
     assert!((1..=15).contains(&times), "{times}");
 }
+
+/// Copies of what a long file has, or what differs from it, in many files that begin behind it: for none of them it is read again
+/// from its beginning.
+#[test]
+fn a_long_file_is_compared_once_with_many_that_begin_behind_it() {
+    let all: Vec<Vec<u8>> = (0..10_000).map(|number| record(number, 1_000)).collect();
+    for differ in [false, true] {
+        let bench = Bench::new();
+        bench.writer().tiles(&all, 0..64);
+        bench.writer().heads(&all, &[10_000]);
+        bench.writer().journal(0, &all);
+        let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
+        for first in (1..10_000_usize).step_by(100) {
+            let second = if differ { b"another".to_vec() } else { all[first + 1].clone() };
+            bench.writer().journal(first as u64, &[all[first].clone(), second]);
+        }
+        READ.set(0);
+        let verified = bench.verify(None);
+        let times = READ.replace(0) / length;
+        assert!((1..=if differ { 20 } else { 8 }).contains(&times), "{differ}: {times}");
+        assert!(differ || verified.is_ok(), "{verified:?}");
+    }
+}
