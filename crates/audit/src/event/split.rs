@@ -204,7 +204,7 @@ fn fitting(text: &str, most: usize) -> &str {
 }
 
 impl Out for Split<'_> {
-    fn name(&mut self, name: &str) {
+    fn any_name(&mut self, name: &str) {
         let mut text = Vec::with_capacity(name.len() + 3);
         push_text(&mut text, name);
         text.push(b':');
@@ -261,7 +261,7 @@ fn write(out: &mut impl Out, value: &Value) {
         Value::Object(members) => {
             out.open(Container::Object);
             for (name, value) in members {
-                out.name(name);
+                out.any_name(name);
                 write(out, value);
             }
             out.close(Container::Object);
