@@ -28,7 +28,6 @@ impl audit_recorder::Journal for Journal {
 
     fn append(&self, leaves: Leaves, class: Class) -> Counted {
         let audit = &self.audit.0;
-        let refusals = Arc::clone(&audit.refusals);
         let appending = match &*audit.opened.load() {
             Some(opened) => {
                 self.origin.get_or_init(|| opened.origin.as_str().into());
@@ -36,7 +35,9 @@ impl audit_recorder::Journal for Journal {
             }
             None => Err(audit.closed.lock_anyway().why.clone().unwrap_or_default()),
         };
-        Counted { appending, refusals }
+        // Nearly all are accepted at once.
+        let accepted = appending.as_ref().is_ok_and(Appending::is_accepted);
+        Counted { appending, refusals: (!accepted).then(|| Arc::clone(&audit.refusals)) }
     }
 
     fn origin(&self) -> Option<Arc<str>> {
@@ -48,7 +49,8 @@ impl audit_recorder::Journal for Journal {
 pub(crate) struct Counted {
     /// Or why the log is not open.
     appending: Result<Appending, String>,
-    refusals: Arc<Refusals>,
+    /// Where it may still be refused.
+    refusals: Option<Arc<Refusals>>,
 }
 
 impl Future for Counted {
@@ -59,8 +61,8 @@ impl Future for Counted {
             Ok(appending) => std::task::ready!(Pin::new(appending).poll(context)),
             Err(why) => Err(NotAccepted::Trouble(Reason::Write(why.as_str().into()))),
         };
-        if let Err(refused) = &ended {
-            self.refusals.count(if self.appending.is_ok() { label(refused) } else { NOT_OPEN });
+        if let (Err(refused), Some(refusals)) = (&ended, &self.refusals) {
+            refusals.count(if self.appending.is_ok() { label(refused) } else { NOT_OPEN });
         }
         Poll::Ready(ended)
     }

@@ -152,6 +152,7 @@ impl Log {
             }),
             segments: Mutex::new(found.segments),
             health: Mutex::default(),
+            ill: false.into(),
             figures: Mutex::new(Figures {
                 head,
                 note: found.newest.as_ref().map(Checkpoint::to_bytes).unwrap_or_default(),
