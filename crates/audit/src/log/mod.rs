@@ -204,6 +204,17 @@ impl Log {
         self.shared.append(leaves, class)
     }
 
+    /// As [`Self::append`], for who comes with many others: its records are written with theirs, by one call of the kernel, when
+    /// one of them calls [`Self::write_gathered`]. Where none does, the log's own thread writes them before long.
+    pub fn gather(&self, leaves: Leaves, class: Class) -> Appending {
+        self.shared.gather(leaves, class)
+    }
+
+    /// Writes what was gathered and is not written yet, unless somebody else is writing, who does it then.
+    pub fn write_gathered(&self) {
+        self.shared.write_queued(append::By::Caller, 0);
+    }
+
     /// How the log is. Touches no file.
     #[must_use]
     pub fn state(&self) -> State {
