@@ -10,6 +10,7 @@ mod follow;
 mod moved;
 mod network;
 mod new_log;
+mod permissions;
 mod planted;
 mod read_only;
 mod receipts;
