@@ -16,6 +16,10 @@ fn permit(place: &Path, mode: u32) {
     fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+fn mode_of(place: &Path) -> u32 {
+    fs::metadata(place).unwrap().permissions().mode()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_daemon_may_not_go_it_gives_nothing_out_and_goes_on_when_it_may() {
     let daemon = Daemon::start().await;
@@ -25,6 +29,7 @@ async fn where_the_daemon_may_not_go_it_gives_nothing_out_and_goes_on_when_it_ma
     let before = records(&directory);
 
     // From the start on: what cannot be looked at may hold a log, and none is begun in its place.
+    let mode = mode_of(&directory);
     permit(&directory, 0o000);
     let daemon = site.launch_bound_by_permissions();
     wait::until("it listens", wait::LONG, || daemon.ops("/readyz"));
@@ -32,7 +37,7 @@ async fn where_the_daemon_may_not_go_it_gives_nothing_out_and_goes_on_when_it_ma
     let caller = daemon.caller().await;
     let refused = caller.encrypt(&key, b"x", &context(&[])).await.unwrap_err();
     assert!(refused.retryable, "{refused:?}");
-    permit(&directory, 0o750);
+    permit(&directory, mode);
     wait_until_sound(&daemon);
     daemon.wait_until_healthy_for(&caller).await;
 
@@ -40,7 +45,7 @@ async fn where_the_daemon_may_not_go_it_gives_nothing_out_and_goes_on_when_it_ma
     let witnesses = Witnesses::start(&caller, &key, "permissions", 2);
     witnesses.answered(50).await;
     for place in [directory.clone(), directory.join("journal")] {
-        let mode = fs::metadata(&place).unwrap().permissions().mode();
+        let mode = mode_of(&place);
         permit(&place, 0o000);
         is_retryable(&witnesses.fails().await);
         wait_until_unready(&daemon, DENIED);

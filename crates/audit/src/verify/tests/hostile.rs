@@ -367,3 +367,24 @@ fn a_long_file_is_compared_once_with_many_that_begin_behind_it() {
         assert!(differ || verified.is_ok(), "{verified:?}");
     }
 }
+
+/// Pieces of a journal with gaps between them: what is before a gap is not read again for what is behind it.
+#[test]
+fn a_journal_in_many_pieces_is_read_a_few_times() {
+    let all: Vec<Vec<u8>> = (0..40_960).map(|number| record(number, 600)).collect();
+    let bench = Bench::new();
+    bench.writer().tiles(&all, 0..64);
+    bench.writer().heads(&all, &[40_960]);
+    let mut bytes = 0;
+    for first in (0..40_960_usize).step_by(512) {
+        bench.writer().journal(first as u64, &all[first..first + 200]);
+        bytes += fs::metadata(bench.path().join(layout::journal(first as u64))).unwrap().len();
+    }
+    READ.set(0);
+    let found = refused(&bench, "pieces");
+    let times = READ.replace(0) / bytes;
+    for missing in [Finding::Missing { first: 200, count: 56 }, Finding::Missing { first: 256, count: 256 }] {
+        assert!(found.contains(&missing), "{found:?}");
+    }
+    assert!((1..=12).contains(&times), "{times}");
+}
