@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod every_call;
 mod follow;
+mod lines;
 mod moved;
 mod network;
 mod new_log;
