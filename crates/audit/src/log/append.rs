@@ -277,9 +277,9 @@ impl Shared {
             .write(&segment.file, &segment.path, &mut slices, pen.offset)
             .map_err(|error| Reason::write(&error))?;
         // The cheap half of what the sync thread looks at.
-        match self.disk.look_at(&segment.file) {
-            Ok(look) if look.names > 0 => Ok(()),
-            Ok(_) => Err(Reason::JournalGone),
+        match self.disk.names_of(&segment.file) {
+            Ok(0) => Err(Reason::JournalGone),
+            Ok(_) => Ok(()),
             Err(error) => Err(Reason::write(&error)),
         }
     }
