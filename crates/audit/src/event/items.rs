@@ -389,7 +389,12 @@ fn place(row: &mut Line, at: u32) {
     if at == NONE { row.raw(b"null") } else { row.number(at.into()) }
 }
 
-fn table<O: Out, T>(out: &mut O, name: &'static str, rows: impl ExactSizeIterator<Item = T>, write: impl Fn(&mut O, T)) {
+fn table<O: Out, T>(
+    out: &mut O,
+    name: &'static str,
+    rows: impl ExactSizeIterator<Item = T>,
+    write: impl Fn(&mut O, T),
+) {
     if rows.len() > 0 {
         out.name(name);
         out.open(Container::Array);
