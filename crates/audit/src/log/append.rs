@@ -174,7 +174,7 @@ impl Shared {
         let mut written = Written::default();
         let (mut group, mut bytes) = (Vec::new(), 0);
         if self.queued.load(Ordering::SeqCst) > 0 {
-            self.gather(pen, &mut group, &mut bytes, &mut written);
+            self.take_queued(pen, &mut group, &mut bytes, &mut written);
         }
         // Behind all that came before it, or not at all.
         let own_is_next = !written.stuck && self.queued.load(Ordering::SeqCst) == 0;
@@ -204,7 +204,7 @@ impl Shared {
     }
 
     /// Takes from the queue what can be written now.
-    fn gather(&self, pen: &Pen, group: &mut Vec<Turn>, bytes: &mut usize, written: &mut Written) {
+    fn take_queued(&self, pen: &Pen, group: &mut Vec<Turn>, bytes: &mut usize, written: &mut Written) {
         let mut queue = locked(&self.queue);
         while group.len() < GROUP.0 && *bytes < GROUP.1 {
             let Some(turn) = queue.turns.front() else { break };
