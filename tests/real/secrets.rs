@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use proto::v1::{CreateAccessKeyRequest, DataKeySpec, GenerateDataKeyRequest, GenerateRandomRequest};
+use proto::v1::{
+    CreateAccessKeyRequest, CreateGrantRequest, DataKeySpec, DescribeKeyRequest, GenerateDataKeyRequest,
+    GenerateRandomRequest,
+};
 
 use crate::access::{make_user, user};
 use crate::harness::audit::records;
@@ -31,10 +34,13 @@ async fn planted_secrets_are_in_no_log_and_no_file() {
     let ciphertext = caller.encrypt(&key, &plaintext, &pairs).await.unwrap();
     caller.decrypt(&ciphertext, &pairs).await.unwrap();
     planted.push(("plaintext".to_owned(), plaintext.clone()));
-    // Calls that fail carry it too.
-    caller.encrypt("no such key", &plaintext, &pairs).await.unwrap_err();
-    caller.encrypt(&key, &plaintext.repeat(200), &pairs).await.unwrap_err();
-    caller.decrypt(&plaintext, &pairs).await.unwrap_err();
+    // Calls that fail carry it too, and are told why.
+    let mut told = vec![
+        format!("{:?}", caller.encrypt("no such key", &plaintext, &pairs).await.unwrap_err()),
+        format!("{:?}", caller.encrypt(&key, &plaintext.repeat(200), &pairs).await.unwrap_err()),
+        format!("{:?}", caller.decrypt(&plaintext, &pairs).await.unwrap_err()),
+        format!("{:?}", caller.decrypt(&ciphertext, &context(&[])).await.unwrap_err()),
+    ];
 
     let mut request = GenerateDataKeyRequest { key_id: key.clone(), ..Default::default() };
     request.set_key_spec(DataKeySpec::Aes256);
@@ -48,6 +54,20 @@ async fn planted_secrets_are_in_no_log_and_no_file() {
     let made = caller.access.clone().create_access_key(request).await.unwrap().into_inner();
     planted.push(("secret of an access key".to_owned(), made.secret_access_key.into_bytes()));
 
+    let request = CreateGrantRequest {
+        key_id: key.clone(),
+        grantee_principal: user("planted"),
+        operations: vec!["Decrypt".to_owned()],
+        ..Default::default()
+    };
+    let grant = caller.keys.clone().create_grant(caller.request(request)).await.unwrap().into_inner();
+    let grant_tokens = vec![grant.grant_token.clone()];
+    let request = caller.request(DescribeKeyRequest { key_id: key.clone(), grant_tokens });
+    caller.keys.clone().describe_key(request).await.unwrap();
+    planted.push(("grant token".to_owned(), grant.grant_token.into_bytes()));
+    told.push(daemon.ops("/metrics").unwrap().1);
+    told.push(daemon.ops("/readyz").unwrap().1);
+
     let pin_files: Vec<PathBuf> = daemon.zones.iter().map(|zone| zone.pin_file.clone()).collect();
     let (status, site) = daemon.terminate();
     assert!(status.success());
@@ -58,18 +78,30 @@ async fn planted_secrets_are_in_no_log_and_no_file() {
         let content = fs::read(&file).unwrap();
         looked_at += 1;
         for (what, secret) in planted.iter().filter(|(what, _)| !(is_pin_file && what.starts_with("PIN"))) {
-            for (form, spelled) in spellings(secret) {
-                let found = content.windows(spelled.len()).any(|window| window == spelled);
-                assert!(!found, "{what} as {form} in {}", file.display());
-            }
+            assert_eq!(found_in(&content, secret), None, "{what} in {}", file.display());
         }
     }
     assert!(looked_at > 10, "only {looked_at} files looked at");
     // The audit log has records of all of it.
     let recorded = records(&site.audit_dir());
-    for event in ["Encrypt", "Decrypt", "GenerateDataKey", "GenerateRandom", "CreateAccessKey"] {
+    for event in ["Encrypt", "Decrypt", "GenerateDataKey", "GenerateRandom", "CreateAccessKey", "CreateGrant"] {
         assert!(recorded.iter().any(|record| record["eventName"] == event), "{event} is not among them");
     }
+    // Bundles may be compressed by now. And no record has a ciphertext.
+    told.extend(recorded.iter().map(ToString::to_string));
+    planted.push(("ciphertext".to_owned(), ciphertext));
+    for (what, secret) in &planted {
+        for text in &told {
+            assert_eq!(found_in(text.as_bytes(), secret), None, "{what} in {text}");
+        }
+    }
+}
+
+/// As what a secret is found in it.
+fn found_in(content: &[u8], secret: &[u8]) -> Option<&'static str> {
+    let forms = spellings(secret).into_iter();
+    let mut found = forms.filter(|(_, spelled)| content.windows(spelled.len()).any(|window| window == spelled));
+    found.next().map(|(form, _)| form)
 }
 
 /// The PIN is in no process's arguments or environment.

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod journal;
+mod listed;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,8 @@ use tlog_tiles::tlog::Hash;
 pub use self::bundle::{Bundle, Bundles};
 #[cfg(test)]
 pub(crate) use self::journal::READ;
-pub(crate) use self::journal::{Journal, Listed, as_they_are, journals};
+pub(crate) use self::journal::{Journal, as_they_are, journals};
+pub(crate) use self::listed::Listed;
 use super::{layout, within};
 
 /// Bytes of a hash.

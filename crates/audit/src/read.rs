@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::files::{Bundles, Journal, MOST_RECORDS, Place, Unreadable, as_they_are};
+use super::files::{Bundles, Journal, Listed, MOST_RECORDS, Place, Unreadable, as_they_are};
 use super::layout;
 
 /// A record with its number.
@@ -26,15 +26,17 @@ pub struct Records {
     /// The bundle that is in memory.
     loaded: Option<u64>,
     journal: Option<Journal>,
-    /// The record that the journal did not have, and the journal's files as they were then.
-    ended: Option<(u64, FilesSeen)>,
+    /// The journal's files as they were when one was looked for, and what was found out about them.
+    listed: Option<(FilesSeen, Listed)>,
+    /// The record that none of those had.
+    ended: Option<u64>,
 }
 
 impl Records {
     /// Reads from this record on.
     pub fn from(place: &Place, number: u64) -> Result<Self, Unreadable> {
         let (bundles, place) = (Bundles::new(place)?, place.clone());
-        Ok(Self { place, next: number, bundles, loaded: None, journal: None, ended: None })
+        Ok(Self { place, next: number, bundles, loaded: None, journal: None, listed: None, ended: None })
     }
 
     /// The number of the record that is read next.
@@ -96,13 +98,21 @@ impl Records {
         if goes_on {
             return Ok(());
         }
-        // Whoever follows comes here again and again: files that have not changed since are not read again.
-        let ended = Some((self.next, as_they_are(&self.place)?));
-        if ended != self.ended {
-            self.journal = Journal::at(&self.place, self.next)?;
-            let more = self.journal.as_mut().map_or(Ok(false), Journal::is_more)?;
-            self.ended = ended.filter(|_| !more);
-        }
+        // Whoever follows comes here again and again: files that have not changed since are not read again, neither for the same
+        // record nor for a later one.
+        let seen = as_they_are(&self.place)?;
+        let listed = match &mut self.listed {
+            Some((known, listed)) if *known == seen => {
+                if self.ended == Some(self.next) {
+                    return Ok(());
+                }
+                listed
+            }
+            other => &mut other.insert((seen, Listed::now(&self.place)?)).1,
+        };
+        self.journal = listed.choose(&self.place, self.next)?;
+        let more = self.journal.as_mut().map_or(Ok(false), Journal::is_more)?;
+        self.ended = (!more).then_some(self.next);
         Ok(())
     }
 }

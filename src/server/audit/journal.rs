@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use super::Audit;
-use audit::log::{Appending, Class, Leaves, NotAccepted, Position, Reason};
+use audit::log::{Appending, Class, Leaves, Log, NotAccepted, Position, Reason};
 use model::lock::MutexExt as _;
 use service::audit_recorder;
 
@@ -21,22 +21,39 @@ impl Journal {
     pub(super) fn new(audit: Audit) -> Self {
         Self { audit, origin: OnceLock::new() }
     }
+
+    /// An append to the log, where that is open.
+    fn counted(&self, append: impl FnOnce(&Log) -> Appending) -> Counted {
+        let audit = &self.audit.0;
+        let appending = match &*audit.opened.load() {
+            Some(opened) => {
+                self.origin.get_or_init(|| opened.origin.as_str().into());
+                Ok(append(&opened.log))
+            }
+            None => Err(audit.closed.lock_anyway().why.clone().unwrap_or_default()),
+        };
+        // Nearly all are accepted at once.
+        let accepted = appending.as_ref().is_ok_and(Appending::is_accepted);
+        Counted { appending, refusals: (!accepted).then(|| Arc::clone(&audit.refusals)) }
+    }
 }
 
 impl audit_recorder::Journal for Journal {
     type Appending = Counted;
 
     fn append(&self, leaves: Leaves, class: Class) -> Counted {
-        let audit = &self.audit.0;
-        let refusals = Arc::clone(&audit.refusals);
-        let appending = match &*audit.opened.load() {
-            Some(opened) => {
-                self.origin.get_or_init(|| opened.origin.as_str().into());
-                Ok(opened.log.append(leaves, class))
-            }
-            None => Err(audit.closed.lock_anyway().why.clone().unwrap_or_default()),
-        };
-        Counted { appending, refusals }
+        self.counted(|log| log.append(leaves, class))
+    }
+
+    fn gather(&self, leaves: Leaves, class: Class) -> Counted {
+        self.counted(|log| log.gather(leaves, class))
+    }
+
+    fn write_gathered(&self) {
+        // Of a log that was closed meanwhile they were refused.
+        if let Some(opened) = &*self.audit.0.opened.load() {
+            opened.log.write_gathered();
+        }
     }
 
     fn origin(&self) -> Option<Arc<str>> {
@@ -48,7 +65,8 @@ impl audit_recorder::Journal for Journal {
 pub(crate) struct Counted {
     /// Or why the log is not open.
     appending: Result<Appending, String>,
-    refusals: Arc<Refusals>,
+    /// Where it may still be refused.
+    refusals: Option<Arc<Refusals>>,
 }
 
 impl Future for Counted {
@@ -59,8 +77,8 @@ impl Future for Counted {
             Ok(appending) => std::task::ready!(Pin::new(appending).poll(context)),
             Err(why) => Err(NotAccepted::Trouble(Reason::Write(why.as_str().into()))),
         };
-        if let Err(refused) = &ended {
-            self.refusals.count(if self.appending.is_ok() { label(refused) } else { NOT_OPEN });
+        if let (Err(refused), Some(refusals)) = (&ended, &self.refusals) {
+            refusals.count(if self.appending.is_ok() { label(refused) } else { NOT_OPEN });
         }
         Poll::Ready(ended)
     }

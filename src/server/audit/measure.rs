@@ -129,3 +129,38 @@ fn filling_up(state: &State, directory: &std::path::Path) -> Option<String> {
         in_words(state.free_bytes.unwrap_or(0)),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::log::{Groups, Reason, Trouble};
+    use audit::note::Head;
+
+    #[test]
+    fn a_disk_that_is_full_within_a_day_is_told_of() {
+        let mut state = State {
+            trouble: None,
+            size: 7,
+            synced: 7,
+            head: Head::EMPTY,
+            signed_at: None,
+            signatures: 0,
+            bytes: 1 << 20,
+            bytes_per_second: 1_024.0,
+            free_bytes: Some(1 << 30),
+            full_in: Some(Duration::from_secs(23 * 3_600 + 59 * 60)),
+            reserve_bytes: 0,
+            uncompressed: 0,
+            groups: Groups::default(),
+        };
+        let told = |state: &State| filling_up(state, std::path::Path::new("/var/log/audit"));
+        let sentence = told(&state).unwrap();
+        assert!(sentence.contains("/var/log/audit, will be full in 23 h 59 min"), "{sentence}");
+        for full_in in [None, Some(SOON), Some(Duration::MAX)] {
+            assert_eq!(told(&State { full_in, ..state.clone() }), None, "{full_in:?}");
+        }
+        // What is full is told as that.
+        state.trouble = Some(Trouble { reason: Reason::NoSpace, since: std::time::UNIX_EPOCH });
+        assert_eq!(told(&state), None);
+    }
+}

@@ -25,4 +25,18 @@ impl Site {
         command.arg(format!("--nofile={soft}:{hard}")).arg(serve.get_program()).args(serve.get_args());
         self.spawn(command)
     }
+
+    /// Starts it so that permissions of files bind it, also where the tests are run by root, whom they do not bind otherwise. It
+    /// has the same user, and so all that is that one's.
+    pub(crate) fn launch_bound_by_permissions(self) -> Daemon {
+        if !rustix::process::geteuid().is_root() {
+            return self.launch();
+        }
+        let serve = self.serve();
+        let mut command = Command::new("setpriv");
+        let without = "-dac_override,-dac_read_search";
+        command.arg(format!("--inh-caps={without}")).arg(format!("--bounding-set={without}"));
+        command.arg(serve.get_program()).args(serve.get_args());
+        self.spawn(command)
+    }
 }

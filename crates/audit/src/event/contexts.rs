@@ -55,7 +55,8 @@ impl Contexts {
         line.open(what);
         for (name, value) in pairs {
             if legal {
-                line.named_text(name, value);
+                line.any_name(name);
+                line.text(value);
             } else {
                 // Its names may be of any length: such a call is refused, and stands in the record all the same.
                 line.open(Container::Array);

@@ -1,5 +1,6 @@
 //! Ids and times of events.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,9 +53,22 @@ pub fn time(unix_millis: i64) -> String {
     String::from_utf8(buffer).unwrap_or_default()
 }
 
-/// The same without a detour over a string; the calendar is Gregorian (H. Hinnant, "chrono-compatible date algorithms").
+/// The same without a detour over a string. Most records are of the second of the one before.
 pub(super) fn push_time(buffer: &mut Vec<u8>, unix_millis: i64) {
+    thread_local! {
+        static LAST: Cell<(i64, [u8; 20])> = const { Cell::new((i64::MIN, [0; 20])) };
+    }
     let seconds = unix_millis.div_euclid(1_000);
+    let (of, mut text) = LAST.get();
+    if of != seconds {
+        text = written(seconds);
+        LAST.set((seconds, text));
+    }
+    buffer.extend_from_slice(&text);
+}
+
+/// The calendar is Gregorian (H. Hinnant, "chrono-compatible date algorithms").
+fn written(seconds: i64) -> [u8; 20] {
     let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Years that begin in March, in eras of 400.
     let shifted = days + 719_468;
@@ -65,20 +79,20 @@ pub(super) fn push_time(buffer: &mut Vec<u8>, unix_millis: i64) {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let mut digits = |number: i64, width: usize, after: u8| {
-        let number = number.clamp(0, 9_999);
-        for place in (0..width).rev() {
-            let digit = number / 10_i64.pow(u32::try_from(place).unwrap_or(0)) % 10;
-            buffer.push(b'0' + u8::try_from(digit).unwrap_or(0));
+    let mut text = *b"0000-00-00T00:00:00Z";
+    // The place behind the last digit of each.
+    let numbers = [(year, 4), (month, 7), (day, 10), (of_day / 3_600, 13), (of_day / 60 % 60, 16), (of_day % 60, 19)];
+    for (number, behind) in numbers {
+        let mut left = number.clamp(0, 9_999);
+        for digit in text[..behind].iter_mut().rev() {
+            if left == 0 || !digit.is_ascii_digit() {
+                break;
+            }
+            *digit = b'0' + u8::try_from(left % 10).unwrap_or(0);
+            left /= 10;
         }
-        buffer.push(after);
-    };
-    digits(year, 4, b'-');
-    digits(month, 2, b'-');
-    digits(day, 2, b'T');
-    digits(of_day / 3_600, 2, b':');
-    digits(of_day / 60 % 60, 2, b':');
-    digits(of_day % 60, 2, b'Z');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -228,13 +228,13 @@ impl Items {
         self.keys.get(usize::try_from(at).ok()?)
     }
 
-    fn name(&self, out: &mut impl Out, name: &str, at: u32) {
+    fn name(&self, out: &mut impl Out, name: &'static str, at: u32) {
         if let Some(text) = usize::try_from(at).ok().and_then(|at| self.asked.names.get(at)) {
             out.named_text(name, text);
         }
     }
 
-    fn context(&self, out: &mut impl Out, name: &str, at: u32) {
+    fn context(&self, out: &mut impl Out, name: &'static str, at: u32) {
         if let Some(at) = usize::try_from(at).ok().filter(|at| *at < self.asked.contexts.len()) {
             out.name(name);
             out.raw(self.asked.contexts.get(at));
@@ -295,7 +295,7 @@ impl Items {
     }
 
     fn write_one(&self, out: &mut impl Out, done: Done) {
-        let named: [(u32, [&str; 3]); 2] = match self.asked.shape {
+        let named: [(u32, [&'static str; 3]); 2] = match self.asked.shape {
             Shape::ReEncrypt => [
                 (done.source_key, ["sourceCustomKeyStoreId", "sourceKeyMaterialId", "sourceKeyVersion"]),
                 (done.key, ["destinationCustomKeyStoreId", "destinationKeyMaterialId", "destinationKeyVersion"]),
@@ -389,7 +389,12 @@ fn place(row: &mut Line, at: u32) {
     if at == NONE { row.raw(b"null") } else { row.number(at.into()) }
 }
 
-fn table<O: Out, T>(out: &mut O, name: &str, rows: impl ExactSizeIterator<Item = T>, write: impl Fn(&mut O, T)) {
+fn table<O: Out, T>(
+    out: &mut O,
+    name: &'static str,
+    rows: impl ExactSizeIterator<Item = T>,
+    write: impl Fn(&mut O, T),
+) {
     if rows.len() > 0 {
         out.name(name);
         out.open(Container::Array);

@@ -36,8 +36,8 @@ impl Container {
 
 /// Where a record is written: into one buffer, or into several where it is too long for one.
 pub(super) trait Out {
-    /// The name of the next value, in an object.
-    fn name(&mut self, name: &str);
+    /// The name of the next value, in an object, whatever stands in it.
+    fn any_name(&mut self, name: &str);
     /// A string.
     fn text(&mut self, text: &str);
     /// A value that is JSON already.
@@ -46,6 +46,11 @@ pub(super) trait Out {
     fn open(&mut self, what: Container);
     /// The end of what was opened last, and is this.
     fn close(&mut self, what: Container);
+
+    /// A name that is written as it is: one of ours.
+    fn name(&mut self, name: &'static str) {
+        self.any_name(name);
+    }
 
     fn number(&mut self, number: i64) {
         let mut digits = Vec::with_capacity(20);
@@ -57,12 +62,12 @@ pub(super) trait Out {
         self.raw(if flag { b"true" } else { b"false" });
     }
 
-    fn named_text(&mut self, name: &str, text: &str) {
+    fn named_text(&mut self, name: &'static str, text: &str) {
         self.name(name);
         self.text(text);
     }
 
-    fn named_number(&mut self, name: &str, number: i64) {
+    fn named_number(&mut self, name: &'static str, number: i64) {
         self.name(name);
         self.number(number);
     }
@@ -83,9 +88,16 @@ impl Line {
 }
 
 impl Out for Line {
-    fn name(&mut self, name: &str) {
+    fn any_name(&mut self, name: &str) {
         self.comma();
         push_text(&mut self.0, name);
+        self.0.push(b':');
+    }
+
+    /// Each record has more than forty of them.
+    fn name(&mut self, name: &'static str) {
+        self.comma();
+        push_plain(&mut self.0, name);
         self.0.push(b':');
     }
 
@@ -124,14 +136,18 @@ pub(super) fn needs_escape(text: &str) -> bool {
 pub(super) fn push_text(buffer: &mut Vec<u8>, text: &str) {
     // Most of what is written does not.
     if !needs_escape(text) {
-        buffer.reserve(text.len() + 2);
-        buffer.push(b'"');
-        buffer.extend_from_slice(text.as_bytes());
-        buffer.push(b'"');
-        return;
+        return push_plain(buffer, text);
     }
     // A Vec takes everything, and a string is always JSON.
     let _ = serde_json::to_writer(buffer, text);
+}
+
+/// The same of one that needs no escape.
+fn push_plain(buffer: &mut Vec<u8>, text: &str) {
+    buffer.reserve(text.len() + 3);
+    buffer.push(b'"');
+    buffer.extend_from_slice(text.as_bytes());
+    buffer.push(b'"');
 }
 
 /// The bytes of a string between its quotation marks.
@@ -276,7 +292,7 @@ impl Fields {
 
     pub(super) fn write_members(&self, out: &mut impl Out) {
         for (name, value) in &self.0 {
-            out.name(name);
+            out.any_name(name);
             value.write(out);
         }
     }

@@ -12,6 +12,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -159,7 +160,19 @@ impl Event<'_> {
     /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones. Where it is longer than an
     /// event may be, which takes megabytes of characters that JSON escapes, its length and digest stand for what is long.
     pub fn leaves(&self) -> Result<Leaves, NoLeaf> {
-        leaves_of(&self.records()).or_else(|_| {
+        thread_local! {
+            /// What a record is written into, to be copied once and in one piece: one is written for each call.
+            static LINE: RefCell<Line> = const { RefCell::new(Line(Vec::new())) };
+        }
+        let one = LINE.with_borrow_mut(|line| {
+            // One that was large is not kept.
+            line.0.clear();
+            line.0.shrink_to(RECORD_BYTES);
+            self.write(line);
+            (line.0.len() <= RECORD_BYTES).then(|| Leaves::one(&line.0))
+        });
+        let leaves = one.unwrap_or_else(|| leaves_of(&self.split()));
+        leaves.or_else(|_| {
             let additional = self.abridged();
             leaves_of(&Event { request: Request::None, additional: &additional, ..self.clone() }.records())
         })
@@ -179,13 +192,20 @@ impl Event<'_> {
     #[must_use]
     pub fn records(&self) -> Vec<Vec<u8>> {
         let mut line = Line(Vec::with_capacity(USUAL));
+        self.write(&mut line);
+        if line.0.len() <= RECORD_BYTES { vec![line.0] } else { self.split() }
+    }
+
+    /// All of it in one record.
+    fn write(&self, line: &mut Line) {
         line.open(Container::Object);
-        self.write_head(&mut line);
-        self.write_rest(&mut line);
+        self.write_head(line);
+        self.write_rest(line);
         line.close(Container::Object);
-        if line.0.len() <= RECORD_BYTES {
-            return vec![line.0];
-        }
+    }
+
+    /// All of it in as many records as that takes.
+    fn split(&self) -> Vec<Vec<u8>> {
         let mut head = Line(Vec::new());
         self.write_head(&mut head);
         let mut split = Split::new(&head.0, RECORD_BYTES);

@@ -208,7 +208,7 @@ fn fitting(text: &str, most: usize) -> &str {
 }
 
 impl Out for Split<'_> {
-    fn name(&mut self, name: &str) {
+    fn any_name(&mut self, name: &str) {
         self.name.clear();
         push_text(&mut self.name, name);
         self.name.push(b':');
@@ -271,7 +271,7 @@ fn write(out: &mut impl Out, value: &Value) {
         Value::Object(members) => {
             out.open(Container::Object);
             for (name, value) in members {
-                out.name(name);
+                out.any_name(name);
                 write(out, value);
             }
             out.close(Container::Object);

@@ -2,7 +2,6 @@
 
 #[cfg(test)]
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
@@ -20,7 +19,7 @@ const FILES: usize = 1_024;
 /// Bytes of a length, and of the beginning of a hash.
 const HEAD_BYTES: usize = 2 + 8;
 /// So much is read at once: more than any record.
-const CHUNK: usize = 2 * RECORD_BYTES;
+pub(super) const CHUNK: usize = 2 * RECORD_BYTES;
 
 #[cfg(test)]
 thread_local! {
@@ -48,7 +47,7 @@ pub(crate) struct Journal {
     first: u64,
     number: u64,
     /// The record that it was chosen for among the files.
-    chosen_for: u64,
+    pub(super) chosen_for: u64,
 }
 
 /// The first records of the journal's files, in order.
@@ -84,137 +83,7 @@ pub(crate) fn as_they_are(place: &Place) -> Result<Vec<(u64, u64, u64)>, Unreada
     Ok(found)
 }
 
-/// Whether a file of the journal says the same as later ones, of which the newest is the first here, about the records before
-/// this one, as far as those have them. Only then are they copies of each other.
-fn agrees(place: &Place, first: u64, later: &[u64], number: u64) -> Result<bool, Unreadable> {
-    if later.is_empty() {
-        return Ok(true);
-    }
-    let Some(mut ours) = Journal::open(place, first)? else { return Ok(false) };
-    for (at, from) in later.iter().enumerate().rev() {
-        let newer = at.checked_sub(1).and_then(|at| later.get(at));
-        let end = newer.map_or(number, |newer| number.min(*newer));
-        let Some(mut theirs) = Journal::open(place, *from)? else { continue };
-        if !ours.forward(*from)? {
-            return Ok(false);
-        }
-        while theirs.number < end
-            && let Some(their) = theirs.next()?
-        {
-            if ours.next()?.is_none_or(|our| our.record != their.record) {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// When the journal's folder was changed last, and which one it is.
-type Stamp = Option<(u64, i64, u64)>;
-
-fn stamp(place: &Place) -> Result<Stamp, Unreadable> {
-    let directory = place.directory();
-    let Some(root) = root(directory).map_err(Unreadable::at(directory))? else { return Ok(None) };
-    let found = within::look(root.as_fd(), Path::new(JOURNAL)).map_err(Unreadable::at(&directory.join(JOURNAL)))?;
-    Ok(found.map(|stat| (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec)))
-}
-
-/// The journal's files for whoever goes through what heads are over. That was in them before they were listed, so they are listed
-/// once, and none is read again of which it is known that it ends before what is wanted: otherwise somebody could have all of
-/// them read for each bundle.
-pub(crate) struct Listed {
-    /// The folder before it was listed.
-    stamp: Stamp,
-    firsts: Vec<u64>,
-    /// The first record that a file does not have, of each that was read to its end.
-    ends: BTreeMap<u64, u64>,
-    /// Behind the record that was taken last: who goes on there need not read the file from its beginning again.
-    held: Option<Journal>,
-}
-
-impl Listed {
-    /// As they are now.
-    pub(crate) fn now(place: &Place) -> Result<Self, Unreadable> {
-        let stamp = stamp(place)?;
-        Ok(Self { stamp, firsts: journals(place)?, ends: BTreeMap::new(), held: None })
-    }
-
-    /// The file that has this record, or will have it next. Absent where there is none. It is given back by [`Self::keep`].
-    ///
-    /// It is the newest that can have it. A file that was written again in place of several may stand before what a loss of power
-    /// has brought back of those; then it goes on where they end, as when the log is opened.
-    pub(crate) fn take(&mut self, place: &Place, number: u64) -> Result<Option<Journal>, Unreadable> {
-        let mut found = self.choose(place, number)?;
-        let more = found.as_mut().map_or(Ok(false), Journal::is_more)?;
-        if more || self.stamp == stamp(place)? {
-            return Ok(found);
-        }
-        // There are other files by now: the journal of a log that is written to is made anew after trouble.
-        *self = Self::now(place)?;
-        self.choose(place, number)
-    }
-
-    /// Keeps one for whoever goes on behind what was read of it.
-    pub(crate) fn keep(&mut self, journal: Journal) {
-        self.held = Some(journal);
-    }
-
-    fn choose(&mut self, place: &Place, number: u64) -> Result<Option<Journal>, Unreadable> {
-        let mut held = self.held.take();
-        if let Some(mut journal) = held.take_if(|held| held.number == number) {
-            // As long as no other file begins, it is the one that would be chosen again.
-            let others = self.firsts.iter().any(|first| *first > journal.chosen_for && *first <= number);
-            if !others && journal.is_more()? {
-                return Ok(Some(journal));
-            }
-            held = Some(journal);
-        }
-        let (mut later, mut ended) = (Vec::new(), None);
-        for first in self.firsts.iter().rev().copied().filter(|first| *first <= number) {
-            if self.ends.get(&first).is_some_and(|end| *end < number) {
-                later.push(first);
-                continue;
-            }
-            let mut journal = match held.take_if(|held| held.first == first && held.number <= number) {
-                Some(journal) => journal,
-                None => match Journal::open(place, first)? {
-                    Some(journal) => journal,
-                    None => continue,
-                },
-            };
-            journal.chosen_for = number;
-            let reaches = journal.forward(number)?;
-            let more = reaches && journal.is_more()?;
-            if !more {
-                self.ends.insert(first, journal.number);
-            }
-            // One without records contradicts nobody.
-            let empty = |first: &u64| self.ends.get(first) == Some(first);
-            if more && (later.iter().all(empty) || agrees(place, first, &later, number)?) {
-                return Ok(Some(journal));
-            }
-            if reaches {
-                ended.get_or_insert(journal);
-            }
-            later.push(first);
-        }
-        self.held = held;
-        Ok(ended)
-    }
-}
-
 impl Journal {
-    /// The file that has this record, or will have it next, as [`Listed::take`] chooses it of the files that are there now.
-    pub(crate) fn at(place: &Place, number: u64) -> Result<Option<Self>, Unreadable> {
-        Listed::now(place)?.choose(place, number)
-    }
-
-    /// Goes on to this record, if it has all before that.
-    fn forward(&mut self, number: u64) -> Result<bool, Unreadable> {
-        while self.number < number && self.next()?.is_some() {}
-        Ok(self.number == number)
-    }
-
     /// The file that begins with this record.
     pub(crate) fn open(place: &Place, first: u64) -> Result<Option<Self>, Unreadable> {
         let name = layout::journal(first);
@@ -233,6 +102,26 @@ impl Journal {
         }))
     }
 
+    /// The number of its first record, by its name.
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Where in the file the next record begins.
+    pub(super) const fn position(&self) -> u64 {
+        self.offset + self.used as u64
+    }
+
+    /// Goes on with this record, of which it is known where in the file it begins.
+    pub(super) const fn go_to(&mut self, number: u64, position: u64) {
+        (self.number, self.offset, self.used, self.filled) = (number, position, 0, 0);
+    }
+
+    /// How long the file is.
+    pub(super) fn length(&self) -> Result<u64, Unreadable> {
+        Ok(self.file.metadata().map_err(Unreadable::at(&self.path))?.len())
+    }
+
     /// The number of the next record.
     pub(crate) const fn number(&self) -> u64 {
         self.number
@@ -245,8 +134,7 @@ impl Journal {
 
     /// Bytes behind the last record that could be read.
     pub(crate) fn rest(&self) -> Result<u64, Unreadable> {
-        let length = self.file.metadata().map_err(Unreadable::at(&self.path))?.len();
-        Ok(length.saturating_sub(self.offset + self.used as u64))
+        Ok(self.length()?.saturating_sub(self.position()))
     }
 
     /// The next record. Absent where the file ends or is torn; it may go on later.

@@ -144,3 +144,28 @@ fn a_bundle_that_is_being_replaced_is_found() {
         assert_eq!(found, 3_000);
     });
 }
+
+/// Somebody changes the journal's folder all the time: its files are listed anew a few times, and not as often as that.
+#[test]
+fn a_folder_that_is_changed_all_the_time_is_listed_a_few_times() {
+    let directory = TempDir::new().unwrap();
+    let key = crate::note::LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let writer = Writer { directory: directory.path().to_owned(), key: &key, cosigner: &() };
+    writer.journal(0, &records(5_000));
+    let [folder, other, aside] = ["journal", "other", "aside"].map(|name| directory.path().join(name));
+    let file = layout::journal(0);
+    let name = file.file_name().unwrap();
+    fs::create_dir(&other).unwrap();
+    let length = fs::copy(folder.join(name), other.join(name)).unwrap();
+    let place = Place::new(directory.path());
+    let mut listed = Listed::now(&place).unwrap();
+    READ.set(0);
+    for _ in 0..100 {
+        for (from, to) in [(&folder, &aside), (&other, &folder), (&aside, &other)] {
+            fs::rename(from, to).unwrap();
+        }
+        assert!(listed.take(&place, 6_000).unwrap().is_none());
+    }
+    let (times, most) = (READ.replace(0) / length, super::listed::LISTINGS as u64);
+    assert!((most..=most + 3).contains(&times), "{times}");
+}

@@ -5,6 +5,9 @@
 //! saw it, or its owner found the pen free. Nobody awaits anything while holding the pen, so no future that is dropped takes
 //! it along. What can't be written yet (no room allocated, the disk behind, the journal being made anew) is left to the sync
 //! thread.
+//!
+//! Where many come at once, each puts its record into the queue without looking for the pen, lets others do so, and then asks
+//! for all of them to be written ([`Shared::gather`]).
 
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
@@ -88,21 +91,43 @@ impl Shared {
         }
     }
 
+    /// Takes the records of one event, to be written with those of others that come meanwhile: by whoever writes next, which
+    /// is who calls [`Self::write_queued`], and at the latest the sync thread. What waits for the disk is written at once.
+    pub(crate) fn gather(&self, leaves: Leaves, class: Class) -> Appending {
+        if self.waits_for_disk(class) || leaves.count() == 0 {
+            return self.append(leaves, class);
+        }
+        match self.refuses(class).map_or_else(|| self.put(leaves, class), Err) {
+            Ok(waiter) => Appending::waiting(waiter),
+            Err(refused) => Appending::ready(Err(refused)),
+        }
+    }
+
     fn enqueue(&self, leaves: Leaves, class: Class) -> Appending {
+        match self.put(leaves, class) {
+            Ok(waiter) => {
+                self.write_queued(By::Caller, 0);
+                Appending::waiting(waiter)
+            }
+            Err(refused) => Appending::ready(Err(refused)),
+        }
+    }
+
+    /// Puts them into the queue.
+    fn put(&self, leaves: Leaves, class: Class) -> Result<Arc<Waiter>, NotAccepted> {
         let waiter = Arc::new(Waiter::default());
         {
             let mut queue = locked(&self.queue);
             let bytes = queue.bytes + leaves.framed().len();
             if queue.turns.len() >= self.sizes.queue.0 || bytes > self.sizes.queue.1 {
-                return Appending::ready(Err(NotAccepted::Busy));
+                return Err(NotAccepted::Busy);
             }
             queue.bytes = bytes;
             queue.turns.push_back(Turn { leaves, class, waiter: Arc::clone(&waiter) });
             self.queued.store(queue.turns.len(), Ordering::SeqCst);
         }
         self.times.keep(self.settings.clock.now() + self.sizes.wait, &waiter);
-        self.write_queued(By::Caller, 0);
-        Appending::waiting(waiter)
+        Ok(waiter)
     }
 
     /// Writes what is in the queue, if nobody else has the pen: who has it does it then.
@@ -149,7 +174,7 @@ impl Shared {
         let mut written = Written::default();
         let (mut group, mut bytes) = (Vec::new(), 0);
         if self.queued.load(Ordering::SeqCst) > 0 {
-            self.gather(pen, &mut group, &mut bytes, &mut written);
+            self.take_queued(pen, &mut group, &mut bytes, &mut written);
         }
         // Behind all that came before it, or not at all.
         let own_is_next = !written.stuck && self.queued.load(Ordering::SeqCst) == 0;
@@ -179,7 +204,7 @@ impl Shared {
     }
 
     /// Takes from the queue what can be written now.
-    fn gather(&self, pen: &Pen, group: &mut Vec<Turn>, bytes: &mut usize, written: &mut Written) {
+    fn take_queued(&self, pen: &Pen, group: &mut Vec<Turn>, bytes: &mut usize, written: &mut Written) {
         let mut queue = locked(&self.queue);
         while group.len() < GROUP.0 && *bytes < GROUP.1 {
             let Some(turn) = queue.turns.front() else { break };
@@ -252,9 +277,9 @@ impl Shared {
             .write(&segment.file, &segment.path, &mut slices, pen.offset)
             .map_err(|error| Reason::write(&error))?;
         // The cheap half of what the sync thread looks at.
-        match self.disk.look_at(&segment.file) {
-            Ok(look) if look.names > 0 => Ok(()),
-            Ok(_) => Err(Reason::JournalGone),
+        match self.disk.names_of(&segment.file) {
+            Ok(0) => Err(Reason::JournalGone),
+            Ok(_) => Ok(()),
             Err(error) => Err(Reason::write(&error)),
         }
     }

@@ -1,7 +1,7 @@
 //! Closed bundles moved to another directory, with the proofs intact: tiles and heads stay.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::bundles::{COMPRESSED_BYTES, compressed};
@@ -9,6 +9,8 @@ use super::disk::Disk;
 use crate::layout::{self, CHECKPOINT, FULL};
 use crate::note::{Checkpoint, NOTE_BYTES};
 
+/// Written to before it gets its name.
+const NEW: &str = "new-archived";
 /// So many bundles in a row that are not there end it: how many records there are is only said by a file that nobody has checked.
 const GAP: u64 = 1 << 16;
 
@@ -27,8 +29,10 @@ pub struct Archived {
 /// (`tile/entries/…`). Tiles and heads stay, so that proofs do. Also while the log is open, by another process: a bundle that is
 /// not compressed yet stays for the next time.
 pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
-    // Whoever runs this may read more than who can write to the directory: links in it are not followed.
+    // Whoever runs this may read and write more than who can write to the one or the other: links in them are not followed.
     let disk = Disk::unlocked(directory)?;
+    fs::create_dir_all(to)?;
+    let to = Disk::unlocked(to)?;
     let checkpoint = disk.read(Path::new(CHECKPOINT), NOTE_BYTES)?.ok_or(ErrorKind::NotFound)?;
     let checkpoint =
         Checkpoint::from_bytes(&checkpoint).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
@@ -43,7 +47,7 @@ pub fn archive(directory: &Path, to: &Path, keep: u64) -> io::Result<Archived> {
             break;
         }
         let path = compressed(index);
-        let bytes = move_file(&disk, &path, &to.join(&path))?;
+        let bytes = move_file(&disk, &to, &path)?;
         archived.bundles += u64::from(bytes > 0);
         archived.bytes += bytes;
         gap = if bytes == 0 { gap + 1 } else { 0 };
@@ -69,23 +73,15 @@ fn first_left(disk: &Disk, end: u64) -> io::Result<u64> {
 }
 
 /// Copies, and takes the old one away when the new one is on the disk. Says how many bytes; none where it is not there.
-fn move_file(disk: &Disk, from: &Path, to: &Path) -> io::Result<u64> {
-    let Some(bundle) = disk.read(from, COMPRESSED_BYTES)? else { return Ok(0) };
-    let directory = to.parent().unwrap_or(to);
-    fs::create_dir_all(directory)?;
-    let temporary = directory.join("new-archived");
-    let mut target = File::create(&temporary)?;
-    target.write_all(&bundle)?;
-    target.sync_all()?;
+fn move_file(disk: &Disk, to: &Disk, path: &Path) -> io::Result<u64> {
+    let Some(bundle) = disk.read(path, COMPRESSED_BYTES)? else { return Ok(0) };
     // The same bundle may be there, of an attempt that was interrupted; another one is not written over.
-    if to.try_exists()? && fs::read(to)? != bundle {
-        fs::remove_file(&temporary)?;
-        return Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is another bundle", to.display())));
+    if to.read(path, COMPRESSED_BYTES)?.is_some_and(|there| there != bundle) {
+        let why = format!("{} is another bundle", to.path().join(path).display());
+        return Err(io::Error::new(ErrorKind::AlreadyExists, why));
     }
-    fs::rename(&temporary, to)?;
-    for above in to.ancestors().skip(1).take(3) {
-        File::open(above)?.sync_all()?;
-    }
-    disk.remove(from)?;
+    let file = to.put(NEW, path, &bundle)?;
+    to.sync_all(&[(path.to_owned(), file)])?;
+    disk.remove(path)?;
     Ok(bundle.len() as u64)
 }

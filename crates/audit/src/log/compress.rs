@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use zstd::bulk::Compressor;
+
 use super::bundles::{BUNDLE_BYTES, compressed, records};
 use super::disk::Disk;
 use super::locked;
@@ -35,14 +37,14 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
     let stored = size_of(&shared.disk, Path::new("tile"), 8);
     locked(&shared.figures).stored += stored;
-    let mut next = None;
+    let mut compressing = Compressing::default();
     loop {
         measure(shared);
-        let more = match step(shared, &mut next) {
+        let more = match compressing.step(shared) {
             Ok(more) => more,
             Err(error) => {
                 tracing::debug!(%error, "bundles of the audit log could not be compressed");
-                next = None;
+                compressing = Compressing::default();
                 false
             }
         };
@@ -52,38 +54,53 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Compresses some bundles. `true`: there are more.
-pub(crate) fn step(shared: &Shared, next: &mut Option<u64>) -> io::Result<bool> {
-    let closed = locked(&shared.recent).floor / FULL;
-    let from = match *next {
-        Some(from) => from,
-        None => first_plain(&shared.disk, closed)?,
-    };
-    let to = closed.min(from + BATCH);
-    let mut done: Vec<(PathBuf, File)> = Vec::new();
-    let (mut plains, mut saved) = (Vec::new(), 0);
-    for index in from..to {
-        let plain = layout::bundle(index, FULL as u32);
-        let bundle = match shared.disk.read(&plain, BUNDLE_BYTES) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => None,
-            other => other?,
+/// How far it has come.
+#[derive(Default)]
+pub(crate) struct Compressing {
+    /// The first bundle that is not compressed, once it was looked for.
+    next: Option<u64>,
+    /// Made once: its tables are larger than most bundles.
+    zstd: Option<Compressor<'static>>,
+}
+
+impl Compressing {
+    /// Compresses some bundles. `true`: there are more.
+    pub(crate) fn step(&mut self, shared: &Shared) -> io::Result<bool> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            none => none.insert(Compressor::new(LEVEL)?),
         };
-        // Archived, or damaged: then it is for those who verify, and stays as it is.
-        let Some(bundle) = bundle.filter(|bundle| records(bundle, FULL).is_some()) else { continue };
-        let bytes = zstd::bulk::compress(&bundle, LEVEL)?;
-        saved += (bundle.len() as u64).saturating_sub(bytes.len() as u64);
-        let path = compressed(index);
-        let file = shared.disk.put(NEW, &path, &bytes)?;
-        done.push((path, file));
-        plains.push(plain);
+        let closed = locked(&shared.recent).floor / FULL;
+        let from = match self.next {
+            Some(from) => from,
+            None => first_plain(&shared.disk, closed)?,
+        };
+        let to = closed.min(from + BATCH);
+        let mut done: Vec<(PathBuf, File)> = Vec::new();
+        let (mut plains, mut saved) = (Vec::new(), 0);
+        for index in from..to {
+            let plain = layout::bundle(index, FULL as u32);
+            let bundle = match shared.disk.read(&plain, BUNDLE_BYTES) {
+                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => None,
+                other => other?,
+            };
+            // Archived, or damaged: then it is for those who verify, and stays as it is.
+            let Some(bundle) = bundle.filter(|bundle| records(bundle, FULL).is_some()) else { continue };
+            let bytes = zstd.compress(&bundle)?;
+            saved += (bundle.len() as u64).saturating_sub(bytes.len() as u64);
+            let path = compressed(index);
+            let file = shared.disk.put(NEW, &path, &bytes)?;
+            done.push((path, file));
+            plains.push(plain);
+        }
+        shared.disk.sync_all(&done)?;
+        plains.iter().try_for_each(|plain| shared.disk.remove(plain))?;
+        self.next = Some(to);
+        let mut figures = locked(&shared.figures);
+        figures.stored = figures.stored.saturating_sub(saved);
+        figures.uncompressed = closed - to;
+        Ok(to < closed)
     }
-    shared.disk.sync_all(&done)?;
-    plains.iter().try_for_each(|plain| shared.disk.remove(plain))?;
-    *next = Some(to);
-    let mut figures = locked(&shared.figures);
-    figures.stored = figures.stored.saturating_sub(saved);
-    figures.uncompressed = closed - to;
-    Ok(to < closed)
 }
 
 /// The first bundle that is not compressed: they are in order, so it is looked for from the newest one back.

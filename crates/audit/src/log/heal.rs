@@ -68,7 +68,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         segments.retain(|kept| kept.first < stays);
         segments.push(Arc::clone(&made));
     }
-    let settled = shared.with_pen(|pen| {
+    let sync::Synced { settled, forgotten } = shared.with_pen(|pen| {
         pen.segment = Arc::clone(&made);
         pen.offset = length;
         let mut recent = locked(&shared.recent);
@@ -83,6 +83,7 @@ pub(crate) fn heal(shared: &Shared, trouble: &Reason) -> Result<(), Reason> {
         sync::settle_synced(&mut recent, shared.sizes.recent_bytes)
     });
     settled.into_iter().for_each(|(position, waiter)| waiter.settle(Ok(position)));
+    drop(forgotten);
     shared.announce(end);
     shared.tiles_bell.ring();
     go_on(shared);

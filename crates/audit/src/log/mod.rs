@@ -152,6 +152,7 @@ impl Log {
             }),
             segments: Mutex::new(found.segments),
             health: Mutex::default(),
+            ill: false.into(),
             figures: Mutex::new(Figures {
                 head,
                 note: found.newest.as_ref().map(Checkpoint::to_bytes).unwrap_or_default(),
@@ -201,6 +202,17 @@ impl Log {
     /// is then ready at once; otherwise it ends when they were accepted, or after ten seconds at the latest.
     pub fn append(&self, leaves: Leaves, class: Class) -> Appending {
         self.shared.append(leaves, class)
+    }
+
+    /// As [`Self::append`], for who comes with many others: its records are written with theirs, by one call of the kernel, when
+    /// one of them calls [`Self::write_gathered`]. Where none does, the log's own thread writes them before long.
+    pub fn gather(&self, leaves: Leaves, class: Class) -> Appending {
+        self.shared.gather(leaves, class)
+    }
+
+    /// Writes what was gathered and is not written yet, unless somebody else is writing, who does it then.
+    pub fn write_gathered(&self) {
+        self.shared.write_queued(append::By::Caller, 0);
     }
 
     /// How the log is. Touches no file.

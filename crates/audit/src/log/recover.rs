@@ -300,8 +300,9 @@ fn segments(disk: &Disk) -> Result<Vec<Arc<Segment>>, OpenError> {
     let journal = Path::new(JOURNAL);
     let mut numbers: Vec<u64> = Vec::new();
     for name in disk.list(journal).map_err(failed(disk, "read", journal))? {
-        if name.len() == 20
-            && let Ok(number) = name.parse()
+        // A number may be written in more than one way; ours are in one.
+        if let Ok(number) = name.parse::<u64>()
+            && layout::journal(number).file_name().is_some_and(|ours| ours == name.as_str())
         {
             numbers.push(number);
         }

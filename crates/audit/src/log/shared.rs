@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// The journal's files, the last one being written to.
     pub(crate) segments: Mutex<Vec<Arc<Segment>>>,
     pub(crate) health: Mutex<Health>,
+    /// Something is the matter, to be asked without the lock.
+    pub(crate) ill: AtomicBool,
     pub(crate) figures: Mutex<Figures>,
     pub(crate) times: Timekeeper,
     /// Writes are slow: callers leave them to the sync thread.
@@ -112,16 +114,20 @@ impl Recent {
         self.entries.front().map_or(self.end, |(first, _)| *first)
     }
 
-    /// Lets go of what nobody needs from here: what closed bundles have, and what is synced where that is too much.
-    pub(crate) fn forget(&mut self, most_bytes: usize) {
-        while let Some((first, leaves)) = self.entries.front() {
+    /// Lets go of what nobody needs from here: what closed bundles have, and what is synced where that is too much. It is given
+    /// to the caller to be dropped when the lock is free: thousands at once, for which nobody who writes is to wait.
+    #[must_use]
+    pub(crate) fn forget(&mut self, most_bytes: usize) -> Vec<(u64, Arc<Leaves>)> {
+        let mut count = 0;
+        for (first, leaves) in &self.entries {
             let end = first + u64::from(leaves.count());
             if end > self.floor && (self.bytes <= most_bytes || end > self.synced) {
-                return;
+                break;
             }
             self.bytes = self.bytes.saturating_sub(leaves.framed().len());
-            self.entries.pop_front();
+            count += 1;
         }
+        self.entries.drain(..count).collect()
     }
 }
 
@@ -171,6 +177,8 @@ impl Shared {
             }
             (None, None) => {}
         }
+        let Health { journal, full, tiles } = &*health;
+        self.ill.store([journal, full, tiles].into_iter().any(Option::is_some), Ordering::Release);
     }
 
     /// What is the matter, the worst first.
@@ -181,6 +189,9 @@ impl Shared {
 
     /// Why a record of this class need not even try, without any lock that somebody holds while writing.
     pub(crate) fn refuses(&self, class: Class) -> Option<NotAccepted> {
+        if !self.ill.load(Ordering::Acquire) {
+            return None;
+        }
         let health = locked(&self.health);
         let trouble = match class {
             Class::Data => health.journal.as_ref().or(health.tiles.as_ref()),

@@ -13,10 +13,11 @@ use super::Sync;
 use super::append::By;
 use super::disk::Place;
 use super::journal::{NEW, Segment};
-use super::leaves::NotAccepted;
+use super::leaves::{Leaves, NotAccepted, Position};
 use super::locked;
-use super::shared::Shared;
+use super::shared::{Recent, Shared};
 use super::state::Reason;
+use super::waiting::Waiter;
 use crate::layout::{FRAME, JOURNAL};
 
 /// How often the files are looked at while nothing is written.
@@ -93,7 +94,7 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Reason> {
         shared.disk.sync_directory(Path::new(JOURNAL)).map_err(|error| Reason::sync(&error))?;
     }
     look(shared)?;
-    let settled = {
+    let Synced { settled, forgotten } = {
         let mut recent = locked(&shared.recent);
         let group = end.saturating_sub(recent.synced);
         recent.groups.add(group);
@@ -105,6 +106,7 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Reason> {
         settle_synced(&mut recent, shared.sizes.recent_bytes)
     };
     settled.into_iter().for_each(|(position, waiter)| waiter.settle(Ok(position)));
+    drop(forgotten);
     if dirty {
         shared.announce(end);
         shared.tiles_bell.ring();
@@ -112,19 +114,23 @@ pub(crate) fn sync(shared: &Shared) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Who need not wait any longer. Counts anew what is not synced, and lets go of what is too much.
-pub(crate) fn settle_synced(
-    recent: &mut super::shared::Recent,
-    most_bytes: usize,
-) -> Vec<(super::Position, Arc<super::waiting::Waiter>)> {
+/// What follows for others when records are synced. It is done when the lock is free.
+pub(crate) struct Synced {
+    /// Who need not wait any longer.
+    pub(crate) settled: Vec<(Position, Arc<Waiter>)>,
+    /// What nobody needs in memory any more.
+    pub(crate) forgotten: Vec<(u64, Arc<Leaves>)>,
+}
+
+/// Counts anew what is not synced, and takes out who has waited for what is, and what is too much.
+pub(crate) fn settle_synced(recent: &mut Recent, most_bytes: usize) -> Synced {
     let synced = recent.synced;
     let count = recent.waiting.iter().take_while(|(end, ..)| *end <= synced).count();
     let settled = recent.waiting.drain(..count).map(|(_, position, waiter)| (position, waiter)).collect();
     // The newest are few: what came while the disk synced.
     let unsynced = recent.entries.iter().rev().take_while(|(first, _)| *first >= synced);
     recent.unsynced_bytes = unsynced.map(|(_, leaves)| leaves.framed().len()).sum();
-    recent.forget(most_bytes);
-    settled
+    Synced { settled, forgotten: recent.forget(most_bytes) }
 }
 
 /// Whether the directory and the journal's files are still those that are at their paths.

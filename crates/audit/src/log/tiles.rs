@@ -321,11 +321,12 @@ impl Tiles {
     fn tidy(&mut self, older: BTreeSet<PathBuf>) -> io::Result<()> {
         let shared = &self.shared;
         let floor = self.signed.edge.size() / FULL * FULL;
-        {
+        let forgotten = {
             let mut recent = locked(&shared.recent);
             recent.floor = floor;
-            recent.forget(shared.sizes.recent_bytes);
-        }
+            recent.forget(shared.sizes.recent_bytes)
+        };
+        drop(forgotten);
         let mut stale: BTreeSet<PathBuf> = older.into_iter().filter(|path| !self.partial[0].contains(path)).collect();
         stale.retain(|path| !self.partial[1].contains(path));
         while let Some(path) = stale.pop_first() {

@@ -36,12 +36,19 @@ impl Appending {
         Self(Inner::Waiting(waiter))
     }
 
+    /// Whether it was accepted at once.
+    #[must_use]
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self.0, Inner::Ready(Some(Ok(_))))
+    }
+
     /// Blocks until it has ended: for threads outside of a runtime.
     pub fn wait(self) -> Result<Position, NotAccepted> {
         match self.0 {
             Inner::Ready(outcome) => outcome.unwrap_or(Err(NotAccepted::Closed)),
             Inner::Waiting(waiter) => {
                 let mut inside = locked(&waiter.inside);
+                inside.blocks = true;
                 while inside.outcome.is_none() {
                     inside = waiter.settled.wait(inside).unwrap_or_else(std::sync::PoisonError::into_inner);
                 }
@@ -73,20 +80,24 @@ pub(crate) struct Waiter {
 struct Inside {
     outcome: Option<Result<Position, NotAccepted>>,
     waker: Option<Waker>,
+    /// A thread is blocked until it has ended. Waking one asks the kernel, also where there is none.
+    blocks: bool,
 }
 
 impl Waiter {
     /// Says how it ended. Only the first word counts.
     pub(crate) fn settle(&self, outcome: Result<Position, NotAccepted>) {
-        let waker = {
+        let (waker, blocks) = {
             let mut inside = locked(&self.inside);
             if inside.outcome.is_some() {
                 return;
             }
             inside.outcome = Some(outcome);
-            inside.waker.take()
+            (inside.waker.take(), inside.blocks)
         };
-        self.settled.notify_all();
+        if blocks {
+            self.settled.notify_all();
+        }
         if let Some(waker) = waker {
             waker.wake();
         }

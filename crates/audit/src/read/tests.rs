@@ -3,8 +3,9 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::files::READ;
 use crate::note::LogKey;
-use crate::test_support::{Writer, records};
+use crate::test_support::{Writer, record, records};
 
 fn with(run: impl FnOnce(&TempDir, &Writer<'_>)) {
     let directory = TempDir::new().unwrap();
@@ -136,5 +137,23 @@ fn what_lies_in_the_journals_folder_and_is_none_is_left_alone() {
         fs::create_dir(directory.path().join(layout::journal(2))).unwrap();
         let error = Records::from(&Place::new(directory.path()), 2).unwrap().next().unwrap_err();
         assert!(error.to_string().contains("not a regular file"), "{error}");
+    });
+}
+
+/// Each file ends a little behind the one that begins after it: when one has ended, the others are not read from their beginnings.
+#[test]
+fn files_of_which_one_ends_after_the_other_are_read_a_few_times() {
+    with(|directory, writer| {
+        let all: Vec<Vec<u8>> = (0..1_000).map(|number| record(number, 1_000)).collect();
+        let mut bytes = 0;
+        for first in 0..30 {
+            writer.journal(first as u64, &all[first..1_000 - first]);
+            bytes += fs::metadata(directory.path().join(layout::journal(first as u64))).unwrap().len();
+        }
+        READ.set(0);
+        let mut records = Records::from(&Place::new(directory.path()), 500).unwrap();
+        assert_eq!(read_on(&mut records, &all), 1_000);
+        let times = READ.replace(0) / bytes;
+        assert!((1..=8).contains(&times), "{times}");
     });
 }

@@ -214,7 +214,9 @@ fn count(place: &Place, size: u64) -> Result<u64, Unreadable> {
 
 /// Compares the records with what is known to be true, in stretches that end where nothing is there to compare.
 fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut Findings) -> Result<(), Unreadable> {
-    let mut chooser = Chooser::new(place, gathered, best.first)?;
+    // One for all stretches: what it knows of the journal need not be found out again for each.
+    let choosers = || Chooser::new(place, gathered, best.first);
+    let (mut chooser, mut of_recorded, mut of_there) = (choosers()?, choosers()?, choosers()?);
     let last = best.true_to.div_ceil(FULL);
     let mut index = 0;
     let mut there_to = None;
@@ -242,9 +244,9 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
                 let start = index;
                 index = end_of_stretch(&mut chooser, start, last, &mut there_to)?;
                 let end = best.true_to.min(index * FULL);
-                let recorded = Recorded::new(place, gathered, best, start, end)?;
+                let recorded = Recorded::new(&mut of_recorded, start, end);
                 let stop = if index == last { u64::MAX } else { index };
-                let there = There::new(place, gathered, best, start, stop)?;
+                let there = There::new(&mut of_there, start, stop);
                 compare(first, recorded, there, index == last, found)?;
             }
         }
@@ -292,21 +294,20 @@ fn behind_all(chooser: &mut Chooser<'_>, first: u64, last: u64) -> Result<u64, U
 }
 
 /// Hashes that are true.
-struct Recorded<'a> {
-    chooser: Chooser<'a>,
+struct Recorded<'c, 'a> {
+    chooser: &'c mut Chooser<'a>,
     next: u64,
     end: u64,
     leaves: std::vec::IntoIter<Hash>,
 }
 
-impl<'a> Recorded<'a> {
-    fn new(place: &'a Place, gathered: &Gathered, best: &Outcome, index: u64, end: u64) -> Result<Self, Unreadable> {
-        let chooser = Chooser::new(place, gathered, best.first)?;
-        Ok(Self { chooser, next: index * FULL, end, leaves: Vec::new().into_iter() })
+impl<'c, 'a> Recorded<'c, 'a> {
+    fn new(chooser: &'c mut Chooser<'a>, index: u64, end: u64) -> Self {
+        Self { chooser, next: index * FULL, end, leaves: Vec::new().into_iter() }
     }
 }
 
-impl Row for Recorded<'_> {
+impl Row for Recorded<'_, '_> {
     fn next(&mut self) -> Result<Option<Hash>, Unreadable> {
         if self.next >= self.end {
             return Ok(None);
@@ -321,17 +322,16 @@ impl Row for Recorded<'_> {
 }
 
 /// Hashes of the records that are there.
-struct There<'a> {
-    chooser: Chooser<'a>,
+struct There<'c, 'a> {
+    chooser: &'c mut Chooser<'a>,
     next: u64,
     stop: u64,
     leaves: std::vec::IntoIter<Hash>,
 }
 
-impl<'a> There<'a> {
-    fn new(place: &'a Place, gathered: &Gathered, best: &Outcome, next: u64, stop: u64) -> Result<Self, Unreadable> {
-        let chooser = Chooser::new(place, gathered, best.first)?;
-        Ok(Self { chooser, next, stop, leaves: Vec::new().into_iter() })
+impl<'c, 'a> There<'c, 'a> {
+    fn new(chooser: &'c mut Chooser<'a>, next: u64, stop: u64) -> Self {
+        Self { chooser, next, stop, leaves: Vec::new().into_iter() }
     }
 
     fn load(&mut self, index: u64) -> Result<Option<Vec<Hash>>, Unreadable> {
@@ -355,7 +355,7 @@ impl<'a> There<'a> {
     }
 }
 
-impl Row for There<'_> {
+impl Row for There<'_, '_> {
     fn next(&mut self) -> Result<Option<Hash>, Unreadable> {
         loop {
             if let Some(leaf) = self.leaves.next() {

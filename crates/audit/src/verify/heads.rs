@@ -189,8 +189,14 @@ fn more(file: &mut File, bytes: &mut Vec<u8>) -> io::Result<bool> {
     Ok(file.by_ref().take(CHUNK).read_to_end(bytes)? > 0)
 }
 
-/// Where behind the first line the next head of the log begins.
+/// Where behind the first line the head of the log begins that is looked at next. Of those that are begun before the next empty
+/// line it is the last, since that line ends the text of one alone: otherwise heads that are begun over and over would each be
+/// looked through up to there.
 fn next_head(bytes: &[u8], origin: &str) -> Option<usize> {
     let line = format!("\n{origin}\n");
-    bytes.windows(line.len()).position(|window| window == line.as_bytes()).map(|at| at + 1)
+    let is_line = |window: &[u8]| window == line.as_bytes();
+    let empty = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(bytes.len());
+    let (before, behind) = (bytes.get(..=empty).unwrap_or(bytes), bytes.get(empty..).unwrap_or_default());
+    let last = before.windows(line.len()).rposition(is_line);
+    last.or_else(|| behind.windows(line.len()).position(is_line).map(|at| empty + at)).map(|at| at + 1)
 }

@@ -2,6 +2,7 @@
 
 use audit::files::{Place, Unreadable};
 use audit::layout::FULL;
+use audit::log::EVENT_BYTES;
 use audit::look::{self, Bounds, Filter, LookError, Way};
 use audit::read::Records;
 use clap::Args;
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::Log;
 use super::record::Shown;
-use super::tail::{WHOLE, end, newest};
+use super::tail::{PAGE, end, newest};
 use crate::Context;
 use crate::failure::Failure;
 use crate::printer::Report;
@@ -56,7 +57,7 @@ fn of_files(place: &Place, which: &str) -> Result<Vec<Shown>, Failure> {
             let found = records.next().map_err(unreadable)?;
             Ok(found.map(|record| Shown::new(record.number, record.bytes)).into_iter().collect())
         }
-        Err(_) => event(place, which).map_err(|error| Failure::local(error.to_string())),
+        Err(_) => event(place, which),
     }
 }
 
@@ -78,15 +79,20 @@ async fn of_service(context: &Context, which: &str) -> Result<Vec<Shown>, Failur
 }
 
 /// The records of an event, which follow closely on each other; the newest are looked at first.
-pub(super) fn event(place: &Place, id: &str) -> Result<Vec<Shown>, LookError> {
-    let end = end(place)?;
+pub(super) fn event(place: &Place, id: &str) -> Result<Vec<Shown>, Failure> {
+    let failed = |error: LookError| Failure::local(error.to_string());
+    let end = end(place).map_err(|error| failed(error.into()))?;
     let filter = Filter { event: Some(id.to_owned()), ..Filter::default() };
-    let bounds = Bounds { looked_at: FULL as usize, ..WHOLE };
-    let (mut found, mut next) = (Vec::new(), Some(Way::back(end)));
+    let bounds = Bounds { looked_at: FULL as usize, ..PAGE };
+    let (mut found, mut bytes, mut next) = (Vec::new(), 0, Some(Way::back(end)));
     while let Some(way) = next {
-        let page = look::look(place, &filter, way, end, bounds)?;
+        let page = look::look(place, &filter, way, end, bounds).map_err(failed)?;
         if page.records.is_empty() && !found.is_empty() {
             break;
+        }
+        bytes += page.records.iter().map(|(_, record)| record.len()).sum::<usize>();
+        if bytes > EVENT_BYTES {
+            return Err(Failure::local(format!("the log has more records of {id} than an event has: verify the log")));
         }
         found.extend(page.records.iter().map(|(number, bytes)| Shown::new(*number, bytes)));
         next = page.next;

@@ -1,5 +1,6 @@
 //! `keystorectl audit tail`
 
+use std::ops::Range;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -19,9 +20,8 @@ use model::{limits, text};
 
 /// Between two looks at what came.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A look at files ends with what it has found or with the last of them.
-pub(super) const WHOLE: Bounds =
-    Bounds { records: usize::MAX, bytes: usize::MAX, looked_at: usize::MAX, read: usize::MAX };
+/// A look at files ends with this much found, or with the last of them: no more is held at once, however large a log is.
+pub(super) const PAGE: Bounds = Bounds { records: 1_024, bytes: 16 << 20, looked_at: usize::MAX, read: usize::MAX };
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -55,9 +55,11 @@ async fn of_files(
 ) -> Result<(), Failure> {
     let unreadable = |error: Unreadable| Failure::local(format!("cannot read {error}"));
     let end = end(place).map_err(unreadable)?;
-    for record in last(place, end, filter, most).map_err(|error| Failure::local(error.to_string()))? {
-        print(context, &record)?;
+    let (first, missing) = beginning(place, end, filter, most).map_err(|error| Failure::local(error.to_string()))?;
+    if let Some(missing) = missing {
+        context.printer.note(format!("{missing}; what is shown begins behind it (--archive)"));
     }
+    each(place, filter, first..end, |record| print(context, &record))?;
     if !follow {
         return Ok(());
     }
@@ -111,11 +113,46 @@ pub(super) fn end(place: &Place) -> Result<u64, Unreadable> {
     Ok(records.number())
 }
 
-/// The last ones that are wanted, in their order.
-pub(super) fn last(place: &Place, end: u64, filter: &look::Filter, most: usize) -> Result<Vec<Shown>, LookError> {
-    let bounds = Bounds { records: most, ..WHOLE };
-    let found = look::look(place, filter, Way::back(end), end, bounds)?;
-    Ok(found.records.iter().rev().map(|(number, bytes)| Shown::new(*number, bytes)).collect())
+/// The first of the last ones that are wanted, so many at most; the end where none is wanted. And what is not there before it,
+/// where that ends the look.
+pub(super) fn beginning(
+    place: &Place,
+    end: u64,
+    filter: &look::Filter,
+    most: usize,
+) -> Result<(u64, Option<LookError>), LookError> {
+    let (mut first, mut left, mut next) = (end, most, Some(Way::back(end)));
+    let mut is_begun = false;
+    while let Some(way) = next.filter(|_| left > 0) {
+        let bounds = Bounds { records: PAGE.records.min(left), ..PAGE };
+        let page = match look::look(place, filter, way, end, bounds) {
+            Ok(page) => page,
+            Err(missing @ LookError::Missing(_)) if is_begun => return Ok((first, Some(missing))),
+            Err(error) => return Err(error),
+        };
+        is_begun = true;
+        left = left.saturating_sub(page.records.len());
+        first = page.records.last().map_or(first, |(number, _)| *number);
+        next = page.next;
+    }
+    Ok((first, None))
+}
+
+/// Takes those of these records that are wanted, in their order.
+pub(super) fn each(
+    place: &Place,
+    filter: &look::Filter,
+    records: Range<u64>,
+    mut take: impl FnMut(Shown) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut next = Some(Way::On(records.start));
+    while let Some(way) = next {
+        let page = look::look(place, filter, way, records.end, PAGE);
+        let page = page.map_err(|error| Failure::local(error.to_string()))?;
+        page.records.iter().try_for_each(|(number, bytes)| take(Shown::new(*number, bytes)))?;
+        next = page.next;
+    }
+    Ok(())
 }
 
 /// The newest ones that are wanted, the newest first, and how many there are in all. Those of an event follow closely on each

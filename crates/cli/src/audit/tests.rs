@@ -181,9 +181,18 @@ fn the_last_records_are_found_from_the_end() {
     let place = audit::files::Place::new(log.path());
     assert_eq!(super::tail::end(&place).unwrap(), 1_010);
     let numbers = |arguments: &[&str], most| -> Vec<u64> {
-        let found = super::tail::last(&place, 1_010, &filter(arguments).meant(), most).unwrap();
-        found.iter().map(|record| record.number).collect()
+        let (filter, mut numbers) = (filter(arguments).meant(), Vec::new());
+        let (first, missing) = super::tail::beginning(&place, 1_010, &filter, most).unwrap();
+        assert!(missing.is_none(), "{missing:?}");
+        super::tail::each(&place, &filter, first..1_010, |record| {
+            numbers.push(record.number);
+            Ok(())
+        })
+        .unwrap();
+        numbers
     };
+    assert_eq!(numbers(&[], usize::MAX), (0..1_010).collect::<Vec<_>>());
+    assert!(numbers(&["--operation", "Encrypt"], 3).is_empty() && numbers(&[], 0).is_empty());
     assert_eq!(numbers(&[], 3), [1_007, 1_008, 1_009]);
     assert_eq!(numbers(&["--since", "2026-11-10"], usize::MAX), (900..1_010).collect::<Vec<_>>());
     assert_eq!(numbers(&["--until", "2026-11-02"], 2), [98, 99]);
@@ -192,4 +201,25 @@ fn the_last_records_are_found_from_the_end() {
     let across: Vec<u64> = super::show::event(&place, "event-500").unwrap().iter().map(|one| one.number).collect();
     assert_eq!(across, [1_000, 1_001]);
     assert!(super::tail::end(&audit::files::Place::new(Path::new("/nowhere"))).is_ok_and(|end| end == 0));
+    // What is before a bundle that was moved away is not shown, and that is told.
+    std::fs::remove_file(log.path().join("tile/entries/001")).unwrap();
+    let all = super::tail::beginning(&place, 1_010, &filter(&[]).meant(), usize::MAX).unwrap();
+    assert!(matches!(all, (512, Some(audit::look::LookError::Missing(256)))), "{all:?}");
+    assert_eq!(numbers(&[], 5), (1_005..1_010).collect::<Vec<_>>());
+}
+
+/// A log in which everything is of one event is nothing that the daemon has written.
+#[test]
+fn an_event_has_no_more_records_than_an_event_may_have() {
+    let directory = TempDir::new().unwrap();
+    let key = LogKey::from_seed("keys.example/audit", &[1; 32]).unwrap();
+    let filler = "x".repeat(60_000);
+    let one = serde_json::to_vec(&json!({ "eventID": "event-1", "requestParameters": filler })).unwrap();
+    let writer = Writer { directory: directory.path().to_owned(), key: &key, cosigner: &() };
+    let show = |records: usize| {
+        writer.journal(0, &vec![one.clone(); records]);
+        super::show::event(&audit::files::Place::new(directory.path()), "event-1").map(|found| found.len())
+    };
+    assert_eq!(show(130).unwrap(), 130);
+    assert!(show(200).is_err());
 }

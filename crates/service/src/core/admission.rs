@@ -52,6 +52,11 @@ impl Admission {
         Ok(Permit { admission: Arc::clone(self), own, items })
     }
 
+    /// How many items are in work.
+    pub(crate) fn in_work(&self) -> usize {
+        self.in_work.load(Ordering::Relaxed)
+    }
+
     fn counter_of(&self, of: &str) -> Arc<AtomicUsize> {
         if let Some(own) = self.each.read_anyway().get(of) {
             return Arc::clone(own);

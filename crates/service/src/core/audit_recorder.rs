@@ -23,6 +23,14 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends the leaves of one event.
     fn append(&self, leaves: Leaves, class: Class) -> Self::Appending;
 
+    /// The same, to be written with those of others, when one of them calls [`Self::write_gathered`].
+    fn gather(&self, leaves: Leaves, class: Class) -> Self::Appending {
+        self.append(leaves, class)
+    }
+
+    /// Writes what was gathered.
+    fn write_gathered(&self) {}
+
     /// The origin of the log; absent until it was open for the first time.
     fn origin(&self) -> Option<Arc<str>>;
 }
@@ -38,18 +46,33 @@ impl<J: Journal> AuditRecorder<J> {
     pub fn new(journal: Arc<J>, scope: Scope) -> Self {
         Self { journal, scope }
     }
+
+    fn leaves(&self, record: &CallRecord) -> Result<Leaves, NoLeaf> {
+        if record.name.is_none() {
+            tell(record);
+        }
+        event_of(record, &self.scope, |event| event.leaves())
+    }
 }
 
 impl<J: Journal> Recorder for AuditRecorder<J> {
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
-        if record.name.is_none() {
-            tell(&record);
-        }
-        let leaves = event_of(&record, &self.scope, |event| event.leaves());
-        match leaves {
+        match self.leaves(&record) {
             Ok(leaves) => self.journal.append(leaves, class_of(&record)).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
+    }
+
+    fn record_with_others(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
+        let gathered = match self.leaves(&record) {
+            Ok(leaves) => self.journal.gather(leaves, class_of(&record)),
+            Err(error) => return Box::pin(ready(Err(not_written(&error)))),
+        };
+        async move {
+            self.journal.write_gathered();
+            accepted(gathered.await)
+        }
+        .boxed()
     }
 
     fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted> {

@@ -26,6 +26,9 @@ use telemetry::sampled::{self, Line};
 /// A recorder that has not answered by then has not accepted the record: nothing waits without end.
 const ACCEPTED: Duration = Duration::from_secs(10);
 
+/// From so many items in work on, records are kept several at a time: what that saves is more than the wait for others then.
+const MANY: usize = 16;
+
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -122,6 +125,12 @@ pub trait Recorder: Send + Sync {
     /// as the implementation promises. Says where it stands, if it stands in a log.
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted>;
 
+    /// The same of one of many calls that end at about the same time, which may be kept together. Others get to be recorded
+    /// before this is asked for the first time.
+    fn record_with_others(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
+        self.record(record)
+    }
+
     /// Keeps what the service did by itself. Ends when it is accepted.
     fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted>;
 
@@ -188,9 +197,17 @@ impl Records {
         within(Arc::clone(&self.recorder).happened(event)).await
     }
 
-    /// Hands a record over and waits until it is accepted, within bounds.
-    async fn accepted(&self, record: CallRecord) -> Accepted {
-        let mut accepting = Arc::clone(&self.recorder).record(record);
+    /// Hands a record over and waits until it is accepted, within bounds. `of_many`: many calls are in work.
+    async fn accepted(&self, record: CallRecord, of_many: bool) -> Accepted {
+        let recorder = Arc::clone(&self.recorder);
+        let mut accepting = if of_many {
+            let accepting = recorder.record_with_others(record);
+            // Whoever else is ready by now comes to this as well.
+            tokio::task::yield_now().await;
+            accepting
+        } else {
+            recorder.record(record)
+        };
         // A recorder that is quick costs no timer.
         match (&mut accepting).now_or_never() {
             Some(accepted) => accepted,
@@ -225,7 +242,8 @@ impl Core {
                 about => about.parameters(),
             };
             let record = self.record_of(&ending, phase, parameters, outcomes, first_failure(results));
-            match self.inner.records.accepted(record).await {
+            let of_many = matches!(ending.about, About::Items(_)) && self.inner.admission.in_work() >= MANY;
+            match self.inner.records.accepted(record, of_many).await {
                 Ok(position) => recorded_at(ending.call, position),
                 Err(error) => {
                     unrecorded(&ending, &error);
@@ -247,7 +265,7 @@ impl Core {
     pub(crate) async fn intend(&self, ending: &mut Ending<'_>) -> Result<(), Error> {
         let record = self.record_of(ending, Phase::Intent, ending.about.parameters(), Vec::new(), None);
         let id = record.id;
-        match self.inner.records.accepted(record).await {
+        match self.inner.records.accepted(record, false).await {
             Ok(position) => {
                 recorded_at(ending.call, position);
                 ending.intent = Some(id);

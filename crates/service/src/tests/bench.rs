@@ -1,6 +1,7 @@
 //! A service to try things on.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub(super) struct Kept {
     pub(super) waiting: watch::Sender<usize>,
     /// How many of them it may accept.
     pub(super) accepts: watch::Sender<usize>,
+    /// Records that came as ones of many.
+    pub(super) together: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +123,11 @@ impl Recorder for Kept {
             Ok(None)
         }
         .boxed()
+    }
+
+    fn record_with_others(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
+        self.together.fetch_add(1, Ordering::Relaxed);
+        self.record(record)
     }
 
     fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted> {

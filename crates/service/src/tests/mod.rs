@@ -37,6 +37,7 @@ mod records;
 mod release;
 mod rotation;
 mod states;
+mod together;
 mod turned_away;
 mod turns;
 mod walk;

@@ -43,7 +43,7 @@ impl Acts for Copies {
 struct ByHand {
     log: Log,
     tiles: Tiles,
-    compressed: Option<u64>,
+    compressing: compress::Compressing,
     copies: Arc<Copies>,
 }
 
@@ -65,7 +65,7 @@ impl ByHand {
         let acts = Arc::clone(&copies) as Arc<dyn Acts>;
         let (log, tiles) =
             Log::prepare(setup.settings, setup.sizes, acts, key(), &asked, None).expect("a log that opens");
-        Self { log, tiles, compressed: None, copies }
+        Self { log, tiles, compressing: compress::Compressing::default(), copies }
     }
 
     fn note(&self) {
@@ -97,7 +97,7 @@ impl ByHand {
     }
 
     fn compress(&mut self) {
-        compress::step(&self.log.shared, &mut self.compressed).expect("compressed");
+        self.compressing.step(&self.log.shared).expect("compressed");
     }
 }
 

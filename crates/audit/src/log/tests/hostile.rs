@@ -302,3 +302,29 @@ fn links_are_not_archived() {
     let archived = archive(setup.directory(), to.path(), 0).expect("archived");
     assert_eq!((archived.bundles, archived.bytes), (1, 8));
 }
+
+/// Nor is anything written where links in an archive lead to.
+#[test]
+fn nothing_is_archived_through_links() {
+    for name in [PathBuf::from("new-archived"), "tile".into(), "tile/entries".into(), bundles::compressed(0)] {
+        let setup = quick();
+        let outside = Outside::new(&setup);
+        let log = setup.open();
+        fill(&log, 0..600);
+        until("a head is over it", || log.head().size == 600);
+        until("it is compressed", || !setup.directory().join(layout::bundle(1, 256)).exists());
+        log.close();
+        let to = tempfile::tempdir().expect("a directory");
+        let leads_to = if name.starts_with("tile") && name != bundles::compressed(0) {
+            outside.0.path().to_owned()
+        } else {
+            outside.file()
+        };
+        Planted::Link.plant(&to.path().join(&name), &leads_to);
+        // What bears the name of what is written first is unlinked.
+        let is_first = name == Path::new("new-archived");
+        assert_eq!(archive(setup.directory(), to.path(), 0).is_ok(), is_first, "{name:?}");
+        assert_eq!(setup.directory().join(bundles::compressed(0)).exists(), !is_first, "{name:?}");
+        outside.check("archived to");
+    }
+}

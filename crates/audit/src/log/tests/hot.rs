@@ -90,6 +90,41 @@ fn who_waits_is_written_with_the_next_write() {
     assert_eq!(contents(setup.directory()), records_of(0..101));
 }
 
+/// Those who come together are written together, in their order, and before whoever comes then; what waits for the disk does not
+/// wait for others.
+#[test]
+fn who_comes_with_others_is_written_with_them() {
+    let script = Arc::new(Script::default());
+    let mut setup = Setup::new().with(&script);
+    setup.settings.sync = Sync::Interval(Duration::from_secs(3_600));
+    let log = setup.open();
+    let writes = || script.count(Act::Write, layout::JOURNAL);
+    let gather = |number, class| log.gather(Leaves::one(&record(number)).expect("a leaf"), class);
+    let before = writes();
+    let mut gathered: Vec<Appending> = (0..50).map(|number| gather(number, Class::Data)).collect();
+    assert!(writes() <= before + 1, "the log's own thread may have written once");
+    // Who has gone by then is on record all the same.
+    drop(gathered.pop());
+    log.write_gathered();
+    let after = writes();
+    assert!((before + 1..=before + 2).contains(&after), "{before} {after}");
+    for (number, waiting) in (0..).zip(gathered) {
+        assert_eq!(waiting.wait(), Ok(Position { first: number, count: 1 }));
+    }
+    log.write_gathered();
+    assert_eq!(writes(), after, "nothing was left");
+    let early = gather(50, Class::Data);
+    assert_eq!(data(&log, 51), Ok(Position { first: 51, count: 1 }));
+    assert_eq!(early.wait(), Ok(Position { first: 50, count: 1 }));
+    assert_eq!(gather(52, Class::Control).wait(), Ok(Position { first: 52, count: 1 }));
+    // Nobody asks for it.
+    assert_eq!(gather(53, Class::Data).wait(), Ok(Position { first: 53, count: 1 }));
+    assert_eq!(log.gather(Leaves::new(), Class::Data).wait(), Err(NotAccepted::Empty));
+    log.close();
+    assert_eq!(log.gather(Leaves::one(&record(54)).expect("a leaf"), Class::Control).wait(), Err(NotAccepted::Closed));
+    assert_eq!(contents(setup.directory()), records_of(0..54));
+}
+
 /// A write that hangs keeps nobody for longer than that, and no more wait than may.
 #[test]
 fn nobody_waits_without_end() {

@@ -249,6 +249,17 @@ fn what_does_not_follow_is_put_aside() {
     assert!(stray.with_extension("apart").exists());
 }
 
+/// A number that is written otherwise than in the name of a file of the journal is in the name of somebody's file.
+#[test]
+fn other_names_beside_those_of_the_journal_are_passed_over() {
+    let setup = Setup::new();
+    closed(&setup, 10);
+    for name in ["+0000000000000000007", "+0000000000000000010", "10", "x"] {
+        std::fs::write(setup.directory().join(layout::JOURNAL).join(name), b"somebody's").expect("written");
+    }
+    goes_on(&setup, 10);
+}
+
 /// Every sentence says what to do.
 #[test]
 fn refusals_say_what_to_do() {

@@ -126,7 +126,7 @@ fn heads_that_are_none_are_told_whatever_there_is_of_them() {
         ("a hole before a head", Vec::new(), 100 << 20),
         ("zeros", vec![0; 70_000], 0),
         ("text", b"x\n".repeat(3 << 20), 0),
-        ("begun heads", format!("{ORIGIN}\n").repeat(1_000).into_bytes(), 0),
+        ("begun heads", format!("{ORIGIN}\n").repeat(100_000).into_bytes(), 0),
         ("two begun heads", format!("{ORIGIN}\n7\n{ORIGIN}\n7\n").into_bytes(), 0),
     ] {
         let bench = log();
@@ -343,4 +343,48 @@ fn a_long_journal_is_read_a_few_times_and_not_for_each_bundle() {
     assert!(refused(&bench, "tiles").iter().all(|finding| !finding.is_of_records()));
     let times = READ.replace(0) / length;
     assert!((1..=15).contains(&times), "{times}");
+}
+
+/// Copies of what a long file has, or what differs from it, in many files that begin behind it: for none of them it is read again
+/// from its beginning.
+#[test]
+fn a_long_file_is_compared_once_with_many_that_begin_behind_it() {
+    let all: Vec<Vec<u8>> = (0..10_000).map(|number| record(number, 1_000)).collect();
+    for differ in [false, true] {
+        let bench = Bench::new();
+        bench.writer().tiles(&all, 0..64);
+        bench.writer().heads(&all, &[10_000]);
+        bench.writer().journal(0, &all);
+        let length = fs::metadata(bench.path().join(layout::journal(0))).unwrap().len();
+        for first in (1..10_000_usize).step_by(100) {
+            let second = if differ { b"another".to_vec() } else { all[first + 1].clone() };
+            bench.writer().journal(first as u64, &[all[first].clone(), second]);
+        }
+        READ.set(0);
+        let verified = bench.verify(None);
+        let times = READ.replace(0) / length;
+        assert!((1..=if differ { 20 } else { 8 }).contains(&times), "{differ}: {times}");
+        assert!(differ || verified.is_ok(), "{verified:?}");
+    }
+}
+
+/// Pieces of a journal with gaps between them: what is before a gap is not read again for what is behind it.
+#[test]
+fn a_journal_in_many_pieces_is_read_a_few_times() {
+    let all: Vec<Vec<u8>> = (0..40_960).map(|number| record(number, 600)).collect();
+    let bench = Bench::new();
+    bench.writer().tiles(&all, 0..64);
+    bench.writer().heads(&all, &[40_960]);
+    let mut bytes = 0;
+    for first in (0..40_960_usize).step_by(512) {
+        bench.writer().journal(first as u64, &all[first..first + 200]);
+        bytes += fs::metadata(bench.path().join(layout::journal(first as u64))).unwrap().len();
+    }
+    READ.set(0);
+    let found = refused(&bench, "pieces");
+    let times = READ.replace(0) / bytes;
+    for missing in [Finding::Missing { first: 200, count: 56 }, Finding::Missing { first: 256, count: 256 }] {
+        assert!(found.contains(&missing), "{found:?}");
+    }
+    assert!((1..=12).contains(&times), "{times}");
 }
