@@ -25,6 +25,7 @@ mod fake;
 mod grant_tokens;
 mod grants;
 mod in_place;
+mod key_ids;
 mod key_store_names;
 mod keyring;
 mod keys;

@@ -80,27 +80,6 @@ async fn keys_of_other_accounts_and_regions_are_refused_as_aws_refuses_them() {
     assert_eq!(said(&described), (Exception::NotFound, "Invalid arn us-east-1"));
 }
 
-/// AWS takes an id of its multi-Region keys for one, and says that there is no such key.
-#[tokio::test]
-async fn multi_region_keys_are_none_that_there_are() {
-    let bench = Bench::new().await;
-    let id = "mrk-d3b95762d3b95762d3b95762d3b95762";
-    let (arn, call) = (format!("{SCOPE}:key/{id}"), bench.call());
-    let unknown = format!("Key '{arn}' does not exist");
-    for form in [id, &arn] {
-        let described = bench.service.describe_key_with(&call, form, GrantTokens::default()).await.unwrap_err();
-        assert_eq!(said(&described), (Exception::NotFound, &*unknown));
-        let disabled = bench.service.disable_key(&call, form).await.unwrap_err();
-        assert_eq!(said(&disabled), (Exception::NotFound, &*unknown));
-        let encrypted = bench.encrypt(plain(form, b"x")).await.unwrap_err();
-        assert_eq!(said(&encrypted), (Exception::NotFound, &*unknown));
-    }
-    for none in ["mrk-fake-key-id", "mrk-d3b95762d3b95762d3b95762d3b9576g", "MRK-d3b95762d3b95762d3b95762d3b95762"] {
-        let error = bench.encrypt(plain(none, b"x")).await.unwrap_err();
-        assert_eq!(said(&error), (Exception::NotFound, &*format!("Invalid keyId '{none}'")));
-    }
-}
-
 #[tokio::test]
 async fn an_alias_stands_for_its_key_where_aws_takes_one() {
     let bench = Bench::new().await;
