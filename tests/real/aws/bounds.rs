@@ -124,8 +124,8 @@ async fn what_strangers_have_read_is_bounded_and_goes() {
             Some(wire)
         });
     }
-    let wires: Vec<_> = coming.join_all().await.into_iter().flatten().collect();
-    let held = wait::until("they have come", wait::LONG, || {
+    // Looked at while they come: on a busy machine the last has come when the first has been given up.
+    let held = wait::until("some have come", wait::LONG, || {
         figure(&daemon, "keystored_held_bytes").filter(|held| *held > f64::from(4 << 20))
     });
     assert!(held < f64::from(17 << 20), "{held} bytes, a quarter of all and what is little");
@@ -136,8 +136,10 @@ async fn what_strangers_have_read_is_bounded_and_goes() {
     let ask = Ask::kms("GenerateDataKey", &asked).sign(&signer, &Scope::of("kms"));
     for _ in 0..20 {
         wire.send(&ask.bytes()).await.unwrap();
-        assert_eq!(wire.answer().await.unwrap().status, 200);
+        let answer = wire.answer().await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
+    let wires: Vec<_> = coming.join_all().await.into_iter().flatten().collect();
     wait::until("what was begun has been given up", wait::LONG, || {
         (figure(&daemon, "keystored_held_bytes")? < 64_000.0).then_some(())
     });

@@ -153,6 +153,7 @@ fn answers_about_key_stores_and_grants() {
             error: error.map(|code| (code, "for operators".to_owned())),
             trust_anchor: "PEM".to_owned(),
             created_at: 1_000,
+            maker: None,
         };
         let view = KeyStoreView { store: Arc::new(store), hsms: Vec::new() };
         let listed = read("DescribeCustomKeyStores", key_stores::described(page(view)));
