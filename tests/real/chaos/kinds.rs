@@ -6,12 +6,12 @@ use chaos_hsm::Control;
 
 use super::rng::Rng;
 use crate::harness::daemon::Site;
-use crate::harness::habits::{Habits, LUNA, LUNA_FIPS, NSHIELD, PREPENDED, SOFTHSM, UTIMACO, UTIMACO_FIPS};
+use crate::harness::habits::{Habits, LUNA, LUNA_FIPS, NSHIELD, SOFTHSM, UTIMACO, UTIMACO_FIPS};
 
-/// SoftHSM more often: what it says when it fails is measured. One that calls AES-GCM by a number of its own can stand over a token
-/// of the ceremony, too: chaos-hsm has the standard's number in the objects below it, as it has where it plays the ceremony's part.
+/// SoftHSM more often: what it says when it fails is measured. None that calls AES-GCM by a number of its own: that stands in the
+/// objects, which the ceremony has made in tokens that call it by the standard's.
 pub(super) const KINDS: [&Habits; 9] =
-    [&SOFTHSM, &SOFTHSM, &SOFTHSM, &LUNA, &LUNA_FIPS, &NSHIELD, &UTIMACO, &UTIMACO_FIPS, &PREPENDED];
+    [&SOFTHSM, &SOFTHSM, &SOFTHSM, &LUNA, &LUNA_FIPS, &NSHIELD, &UTIMACO, &UTIMACO_FIPS, &NSHIELD];
 
 /// Drawn apart from the rest, so that what happens to the zones of a seed is the same whatever stands in them.
 const APART: u64 = 0x6b69_6e64;
