@@ -10,6 +10,8 @@ const PROGRAM: &str = "keystorectl ";
 const THIS: &str = "documented.rs";
 /// Where a command ends: with its quotes, where another program begins, and where its output goes.
 const ENDS: [char; 10] = ['`', '"', '\'', ';', '|', '(', ')', '>', '<', '$'];
+/// Behind them a sentence goes on.
+const STOPS: [char; 4] = [',', '.', ':', '…'];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -67,7 +69,7 @@ fn wrong(program: &Command, words: &[&str], code: bool) -> Option<String> {
     let (mut command, mut words) = (program, words.iter());
     let mut ended = false;
     while let Some(word) = words.next().filter(|_| !ended) {
-        let bare = word.trim_end_matches([',', '.', ':', '…']);
+        let bare = word.trim_end_matches(STOPS);
         // A sentence goes on behind it.
         ended = bare != *word;
         if let Some(option) = bare.strip_prefix("--") {
@@ -77,7 +79,7 @@ fn wrong(program: &Command, words: &[&str], code: bool) -> Option<String> {
                 return Some(format!("there is no option --{name} of `{}`", command.get_name()));
             }
             if value.is_none() && known.is_some_and(|argument| argument.get_action().takes_values()) {
-                words.next();
+                ended = words.next().is_some_and(|value| value.ends_with(STOPS));
             }
         } else if command.has_subcommands() {
             match command.find_subcommand(bare) {

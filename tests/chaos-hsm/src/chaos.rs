@@ -122,6 +122,8 @@ struct Known {
     /// What tells whether the file is still the same.
     mark: Option<(i64, i64, u64, u64)>,
     looked: Option<u64>,
+    /// How often rules had been set by then.
+    set: u64,
 }
 
 static CHAOS: OnceLock<Result<Chaos, String>> = OnceLock::new();
@@ -260,7 +262,7 @@ impl Chaos {
         let variable = |name: &str| env::var_os(name).ok_or_else(|| format!("{name} is not set"));
         let (module, dir) = (variable("CHAOS_HSM_MODULE")?, PathBuf::from(variable("CHAOS_HSM_DIR")?));
         let state = state::open(&dir.join(STATE)).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let rules = Mutex::new(Known { rules: Arc::default(), mark: None, looked: None });
+        let rules = Mutex::new(Known { rules: Arc::default(), mark: None, looked: None, set: 0 });
         let (real, file) = (real(Path::new(&module))?, dir.join(RULES));
         let layered = personality::layered(real);
         // As long as the module, which is never unloaded.
@@ -322,13 +324,16 @@ impl Chaos {
     /// The rules in force. Those that make no sense leave the ones before in force.
     fn rules(&self) -> Arc<Rules> {
         let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = now();
-        if known.looked.is_some_and(|looked| u128::from(now - looked) < LOOK.as_nanos()) {
+        // A file that somebody else writes is looked at now and then; what was set is in force at once.
+        let (now, set) = (now(), self.state.rules_set.load(Ordering::Acquire));
+        if set == known.set && known.looked.is_some_and(|looked| u128::from(now - looked) < LOOK.as_nanos()) {
             return Arc::clone(&known.rules);
         }
+        // Files that are written within one tick of the clock may be told apart by nothing.
+        let is_new = std::mem::replace(&mut known.set, set) != set;
         known.looked = Some(now);
         let mark = fs::metadata(&self.file).ok().map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()));
-        if mark != known.mark {
+        if is_new || mark != known.mark {
             known.mark = mark;
             match Rules::parse(&fs::read_to_string(&self.file).unwrap_or_default()) {
                 Ok(rules) => known.rules = Arc::new(rules),

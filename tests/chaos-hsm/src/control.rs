@@ -31,7 +31,7 @@ impl Control {
         Ok(Self { dir: dir.to_owned(), state: state::open(&dir.join(STATE))? })
     }
 
-    /// Puts rules in force, within milliseconds.
+    /// Puts rules in force: every call that begins later meets them.
     ///
     /// # Errors
     ///
@@ -40,7 +40,9 @@ impl Control {
         Rules::parse(rules).map_err(io::Error::other)?;
         let new = self.dir.join("control.new");
         fs::write(&new, rules)?;
-        fs::rename(new, self.dir.join(RULES))
+        fs::rename(new, self.dir.join(RULES))?;
+        self.state.rules_set.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// No rules any more; what hangs goes on.

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) failovers: AtomicU64,
     /// Sessions that were given a back end.
     pub(crate) spread: AtomicU64,
+    /// Times that rules were put in force.
+    pub(crate) rules_set: AtomicU64,
     /// Token objects that were made.
     pub(crate) born: AtomicU64,
     /// The last of them.

@@ -106,7 +106,7 @@ async fn what_a_token_lacks_and_who_could_not_be_asked_is_told() {
     }
     let told = keystored(&site, "restore", &[backup.as_os_str()]);
     assert_eq!(told.code, Some(3), "{told:?}");
-    for word in ["HSM hsm-a: not looked at", "HSM hsm-b: not looked at", "UpdateKeyStore", "count as used"] {
+    for word in ["HSM hsm-a: not looked at", "HSM hsm-b: not looked at", "--pin-was-reset", "count as used"] {
         assert!(told.out.contains(word), "{word}: {told:?}");
     }
     keystored(&site, "restore", &[backup.as_os_str(), "--yes".as_ref()]).ok();
