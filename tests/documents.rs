@@ -167,8 +167,8 @@ fn options_of_keystored_are_there() {
     }
 }
 
-/// What is behind a metric's name, by words of its type. Of this project are a histogram that is filled elsewhere, and a gauge that is
-/// not always there.
+/// What is behind a metric's name, by words of its type. Of this project are a histogram that is filled elsewhere, and a gauge
+/// that is not always there.
 const ENDINGS: [(&[&str], &[&str]); 3] = [
     (&["Counter"], &["_total"]),
     (&["Histogram", "Taken"], &["", "_bucket", "_count", "_sum"]),

@@ -88,8 +88,8 @@ pub(super) fn move_file(disk: &Disk, to: &Disk, path: &Path) -> io::Result<u64> 
     Ok(bundle.len() as u64)
 }
 
-/// Whether this is the beginning of that bundle, and no bundle itself: as a copy may look that got its name before a loss of power,
-/// and what it holds not. Nothing is lost where it is replaced.
+/// Whether this is the beginning of that bundle, and no bundle itself: so may a copy look that had its name, and not yet its
+/// bytes, when power was lost. Nothing is lost where it is replaced.
 fn is_begun(there: &[u8], bundle: &[u8]) -> bool {
     let is_whole = || {
         let plain = zstd::bulk::decompress(there, BUNDLE_BYTES);
