@@ -2,15 +2,16 @@
 //!
 //! A word with a digit in it stands for any other such word: ids, times, serial numbers. `...` stands for any lines.
 
+use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
+use std::hash::BuildHasher as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{process, tool};
+use crate::harness::{process, tool, wait};
 
 /// One command, and the lines that follow it in the document.
 struct Step {
@@ -97,19 +98,47 @@ struct Left(PathBuf);
 impl Drop for Left {
     fn drop(&mut self) {
         let pid = fs::read_to_string(&self.0).ok().and_then(|pid| pid.trim().parse().ok());
-        if let Some(pid) = pid.filter(|pid| process::arguments(*pid).contains("keystored")) {
+        let runs = |pid: &u32| process::arguments(*pid).contains("keystored");
+        if let Some(pid) = pid.filter(runs) {
             process::signal(pid, Signal::TERM);
+            // Its folder is taken away next.
+            if !std::thread::panicking() {
+                wait::until("the daemon ends", wait::LONG, || (!runs(&pid)).then_some(()));
+            }
         }
     }
+}
+
+/// What is wrong with how a step went; nothing where the document shows just that. A step that shows nothing has to succeed
+/// all the same, and one that shows an error to fail.
+fn wrong(shows: &[String], printed: &[String], code: Option<i32>) -> Option<String> {
+    let fails = shows.iter().any(|line| line.starts_with("error: "));
+    match code {
+        None => Some("it did not come to its end".to_owned()),
+        Some(0) if fails => Some("it succeeded, and the document shows an error".to_owned()),
+        Some(code) if code != 0 && !fails => Some(format!("it ended with {code}")),
+        Some(_) if shows.is_empty() => None,
+        Some(_) => differs(shows, printed),
+    }
+}
+
+/// What a step printed, and its exit code, if it came to that.
+fn of_step(all: &str, number: usize) -> (Vec<String>, Option<i32>) {
+    let of_it = all.split_once(&format!("\n@@{number}\n")).map_or("", |(_, rest)| rest);
+    let (printed, behind) = of_it.split_once("\n@@rc ").unwrap_or((of_it, ""));
+    let printed = printed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    (printed, behind.lines().next().and_then(|code| code.parse().ok()))
 }
 
 /// Types the steps in a folder, after what has to be there, with words of theirs replaced.
 #[track_caller]
 fn follow(folder: &Path, before: &str, steps: &[Step], replaced: &[(&str, &str)]) {
     let replace = |text: &str| replaced.iter().fold(text.to_owned(), |text, (old, new)| text.replace(old, new));
-    let mut script = format!("exec 2>&1\n{before}\n");
+    // Into a file: of a pipe the daemon, which stays, would keep an end, and who reads it would wait for that.
+    let mut script = format!("exec > all-printed 2>&1\n{before}\n");
     for (number, step) in steps.iter().enumerate() {
-        writeln!(script, "printf '\\n@@{number}\\n'\n{}", replace(&step.command)).unwrap();
+        let command = replace(&step.command);
+        writeln!(script, "printf '\\n@@{number}\\n'\n{command}\nprintf '\\n@@rc %s\\n' $?").unwrap();
         if step.command.contains("DAEMON=$!") {
             script.push_str("echo $DAEMON > \"$LEFT\"\n");
         }
@@ -118,29 +147,37 @@ fn follow(folder: &Path, before: &str, steps: &[Step], replaced: &[(&str, &str)]
     let left = Left(folder.join("daemon.pid"));
     let programs = Path::new(env!("CARGO_BIN_EXE_keystored")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut bash = Command::new("bash");
-    bash.arg("steps.sh").current_dir(folder).env("PATH", path).env("LEFT", &left.0);
+    // Steps wait for what they have made, and where that does not come they would wait without end.
+    let mut bash = Command::new("timeout");
+    bash.args(["-k", "5", "110", "bash", "steps.sh"]).current_dir(folder).env("PATH", path).env("LEFT", &left.0);
     let ran = tool::run(&mut bash);
-    let printed = |number: usize| {
-        let (_, of_it) = ran.out.split_once(&format!("\n@@{number}\n")).unwrap_or_else(|| panic!("{ran:?}"));
-        let of_it = of_it.split("\n@@").next().unwrap_or_default();
-        of_it.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
-    };
-    for (number, step) in steps.iter().enumerate().filter(|(_, step)| !step.shows.is_empty()) {
+    let text = |file: &str| String::from_utf8_lossy(&fs::read(folder.join(file)).unwrap_or_default()).into_owned();
+    let all = text("all-printed");
+    let logs = || format!("{}{}", text("lab/daemon.log"), text("dev.log"));
+    for (number, step) in steps.iter().enumerate() {
         let shows: Vec<String> = step.shows.iter().map(|line| replace(line)).collect();
-        let printed = printed(number);
-        if let Some(why) = differs(&shows, &printed) {
-            panic!("{}\nprinted\n{}\nand not\n{}\n({why})", step.command, printed.join("\n"), shows.join("\n"));
+        let (printed, code) = of_step(&all, number);
+        if let Some(why) = wrong(&shows, &printed, code) {
+            let (printed, shows) = (printed.join("\n"), shows.join("\n"));
+            let logs = logs();
+            panic!(
+                "{}\nprinted\n{printed}\nand not\n{shows}\n({why})\nall of it\n{all}\n{logs}\n{ran:?}",
+                step.command
+            );
         }
     }
+    assert_eq!(ran.code, Some(0), "{ran:?}\n{all}\n{}", logs());
 }
 
 fn folder() -> tempfile::TempDir {
     tempfile::TempDir::with_prefix("keystored-test-").unwrap()
 }
 
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// An address of this machine that nobody else has, so that the ports of the document are free on it: a port that was found
+/// free could be somebody else's by the time that the daemon takes it.
+fn own_address() -> String {
+    let [a, b, c, ..] = RandomState::new().hash_one(std::process::id()).to_ne_bytes();
+    format!("127.{}.{b}.{}", 1 + a % 254, 1 + c % 254)
 }
 
 #[test]
@@ -152,11 +189,10 @@ fn a_key_store_by_hand_is_made_by_the_steps_of_the_readme() {
     status.command = "until keystorectl cluster status | grep -q 'hsm-c .* Healthy  *0 '; do sleep 0.1; done\n\
                       keystorectl cluster status"
         .to_owned();
-    let [grpc, ops, aws] = [free_address(), free_address(), free_address()];
+    let address = own_address();
     let here = folder.path().join("lab").display().to_string();
-    let cluster = format!("[ops]\nlisten = \"{ops}\"\n\n[[cluster]]\n");
-    let replaced: [(&str, &str); 4] =
-        [("127.0.0.1:7411", &grpc), ("127.0.0.1:7413", &aws), ("[[cluster]]\n", &cluster), ("/home/me/lab", &here)];
+    let cluster = format!("[ops]\nlisten = \"{address}:7412\"\n\n[[cluster]]\n");
+    let replaced = [("127.0.0.1", &*address), ("[[cluster]]\n", &cluster), ("/home/me/lab", &here)];
     follow(folder.path(), "", &steps, &replaced);
 }
 
@@ -202,5 +238,30 @@ fn what_differs_is_found() {
         ("a  0.1 s  in\nConnected", "a  0.1 s  in"),
     ] {
         assert!(differs(shows, printed), "{shows:?} {printed:?}");
+    }
+}
+
+/// A step that fails is found, also one that shows nothing, and one that the script never came to.
+#[test]
+fn a_step_that_fails_is_found() {
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let all = "\n@@0\n\n@@rc 0\n\n@@1\nerror: no\n\n@@rc 3\n\n@@2\nhalf\n";
+    assert_eq!(of_step(all, 0), (Vec::new(), Some(0)));
+    assert_eq!(of_step(all, 1), (lines("error: no"), Some(3)));
+    assert_eq!(of_step(all, 2), (lines("half"), None));
+    assert_eq!(of_step(all, 3), (Vec::new(), None));
+    let is_wrong =
+        |shows: &str, (printed, code): (Vec<String>, Option<i32>)| wrong(&lines(shows), &printed, code).is_some();
+    for (shows, number, is_so) in [
+        ("", 0, false),
+        ("something", 0, true),
+        ("error: no", 0, true),
+        ("", 1, true),
+        ("error: no", 1, false),
+        ("error: yes", 1, true),
+        ("half", 2, true),
+        ("", 3, true),
+    ] {
+        assert_eq!(is_wrong(shows, of_step(all, number)), is_so, "{shows:?} {number}");
     }
 }

@@ -101,8 +101,13 @@ impl Printer {
 
     /// Prints why it failed and returns the exit code.
     pub(super) fn failure(&self, failure: &Failure) -> ExitCode {
-        eprint_line(&self.failure_text(failure));
+        self.trouble(failure);
         failure.exit.into()
+    }
+
+    /// Prints what failed, of something that goes on all the same. Also with JSON.
+    pub(super) fn trouble(&self, failure: &Failure) {
+        eprint_line(&self.failure_text(failure));
     }
 
     fn failure_text(&self, failure: &Failure) -> String {

@@ -50,7 +50,7 @@ impl audit_recorder::Journal for Journal {
     }
 
     fn write_gathered(&self) {
-        // Of a log that was closed meanwhile they were refused.
+        // Of a log that was closed meanwhile they were refused; who comes to one that is closed is refused at once.
         if let Some(opened) = &*self.audit.0.opened.load() {
             opened.log.write_gathered();
         }

@@ -9,18 +9,25 @@ use cluster::placement::compare;
 use model::clock::utc;
 use model::id::{HsmId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
+use model::key_store::ConnectionState;
 use service::lifecycle::wanted_in;
 use store::Catalogue;
 use store::restore::{MARGIN, Plan, Present, Restore};
 
 /// What an operator does about PINs that the restored database does not know. A store that was CONNECTED cannot be told one
-/// before the start, which connects it.
-fn officer(store: &KeyStoreId) -> String {
+/// before the start, which connects it. One that is DISCONNECTED, or becomes so with the start, refuses to be disconnected.
+fn officer(store: &KeyStoreId, state: ConnectionState) -> String {
+    let start = "have the security officer set kmsuser's PIN in the HSM, and start the daemon";
+    let told = format!(
+        "keystorectl key-store update {store} --password-file FILE --pin-was-reset --hsm HSM, and keystorectl key-store \
+         connect {store} --wait"
+    );
+    if matches!(state, ConnectionState::Disconnected | ConnectionState::Disconnecting) {
+        return format!("{start}; then {told}");
+    }
     format!(
-        "have the security officer set kmsuser's PIN in the HSM, and start the daemon; where the start connects the key \
-         store, an older PIN costs one try in that HSM and is not tried again; then keystorectl key-store disconnect {store} \
-         --wait, keystorectl key-store update {store} --password-file FILE --pin-was-reset --hsm HSM, and keystorectl \
-         key-store connect {store} --wait"
+        "{start}; where the start connects the key store, an older PIN costs one try in that HSM and is not tried again; then \
+         keystorectl key-store disconnect {store} --wait, {told}"
     )
 }
 
@@ -140,7 +147,7 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
                 out,
                 "  if kmsuser's PINs of key store {:?} were rotated or set since (each connect rotates them), {}",
                 store.name,
-                officer(&store.id)
+                officer(&store.id, store.state)
             )?;
         }
         writeln!(out, "  keys that were destroyed, disabled or disconnected since are as they were")?;
@@ -250,4 +257,28 @@ fn list(out: &mut (dyn Write + Send), what: &str, versions: &[KeyVersionId]) -> 
 
 fn many(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::key_store::{Event, Next};
+
+    /// What is told is what the state allows: a store that is DISCONNECTED refuses to be disconnected.
+    #[test]
+    fn only_a_store_that_can_be_disconnected_is_to_be() {
+        let store = KeyStoreId::random();
+        for state in ConnectionState::ALL {
+            let told = officer(&store, *state);
+            let refused = state.next(Event::Disconnect) == Next::Refused;
+            assert_eq!(told.contains("disconnect"), !refused, "{state:?}: {told}");
+            assert_eq!(told.contains("costs one try"), !refused, "{state:?}: {told}");
+            let (_, then) = told.split_once("; then ").unwrap();
+            let commands: Vec<&str> = then.split(", ").map(|it| it.trim_start_matches("and ")).collect();
+            let connects = format!("keystorectl key-store connect {store} --wait");
+            assert_eq!(commands.len(), if refused { 2 } else { 3 }, "{told}");
+            assert!(commands.iter().all(|it| it.starts_with("keystorectl key-store ")), "{told}");
+            assert_eq!(commands.last(), Some(&connects.as_str()), "{told}");
+        }
+    }
 }

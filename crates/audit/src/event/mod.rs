@@ -156,20 +156,24 @@ pub struct Event<'a> {
     pub resources: &'a [&'a str],
 }
 
+thread_local! {
+    /// What a record is written into, to be copied once and in one piece: one is written for each call.
+    static LINE: RefCell<Line> = const { RefCell::new(Line(Vec::new())) };
+}
+
 impl Event<'_> {
     /// As the log keeps it. Nothing is cut: what one leaf has no room for stands in further ones. Where it is longer than an
     /// event may be, which takes megabytes of characters that JSON escapes, its length and digest stand for what is long.
     pub fn leaves(&self) -> Result<Leaves, NoLeaf> {
-        thread_local! {
-            /// What a record is written into, to be copied once and in one piece: one is written for each call.
-            static LINE: RefCell<Line> = const { RefCell::new(Line(Vec::new())) };
-        }
         let one = LINE.with_borrow_mut(|line| {
-            // One that was large is not kept.
             line.0.clear();
-            line.0.shrink_to(RECORD_BYTES);
             self.write(line);
-            (line.0.len() <= RECORD_BYTES).then(|| Leaves::one(&line.0))
+            let one = (line.0.len() <= RECORD_BYTES).then(|| Leaves::one(&line.0));
+            // One that became large is not kept: each thread has one, and the next record may be long in coming.
+            if line.0.capacity() > RECORD_BYTES {
+                line.0 = Vec::new();
+            }
+            one
         });
         let leaves = one.unwrap_or_else(|| leaves_of(&self.split()));
         leaves.or_else(|_| {

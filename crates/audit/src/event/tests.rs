@@ -381,3 +381,22 @@ fn what_is_longer_than_an_event_may_be_is_told_by_its_digest() {
     let told = serde_json::to_value(String::from_utf8_lossy(leaves.framed())).unwrap();
     assert!(told.as_str().unwrap().contains("\"abridged\":{\"bytes\":120"), "{told}");
 }
+
+/// What one record was written into is not kept for the next where it was large: each thread has one.
+#[test]
+fn what_a_large_record_was_written_into_is_not_kept() {
+    let (scope, nothing) = (scope(), Fields::new());
+    let kept = |bytes: usize| {
+        let text = "x".repeat(bytes);
+        let asked = Fields::new().text("description", &text);
+        event(&scope, &nothing, Request::Fields(&asked)).leaves().unwrap();
+        LINE.with_borrow(|line| line.0.capacity())
+    };
+    assert!((1..=RECORD_BYTES).contains(&kept(100)));
+    assert!(kept(RECORD_BYTES - 2_000) <= RECORD_BYTES);
+    // In several records, and in none.
+    for bytes in [1_000_000, 12_000_000] {
+        assert_eq!(kept(bytes), 0, "{bytes}");
+    }
+    assert!(kept(100) > 0);
+}

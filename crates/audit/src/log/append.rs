@@ -118,6 +118,10 @@ impl Shared {
         let waiter = Arc::new(Waiter::default());
         {
             let mut queue = locked(&self.queue);
+            // Nobody would take it from there any more.
+            if queue.closed {
+                return Err(NotAccepted::Closed);
+            }
             let bytes = queue.bytes + leaves.framed().len();
             if queue.turns.len() >= self.sizes.queue.0 || bytes > self.sizes.queue.1 {
                 return Err(NotAccepted::Busy);
@@ -331,14 +335,14 @@ impl Shared {
         self.queued.store(queue.turns.len(), Ordering::SeqCst);
     }
 
-    /// Answers all who are in the queue, at the end.
-    pub(crate) fn refuse_queued(&self, why: &NotAccepted) {
+    /// Refuses all who are in the queue, at the end, and who come to it from then on.
+    pub(crate) fn close_queue(&self) {
         let turns = {
             let mut queue = locked(&self.queue);
             self.queued.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *queue).turns
+            std::mem::replace(&mut *queue, Queue { closed: true, ..Queue::default() }).turns
         };
-        turns.into_iter().for_each(|turn| turn.waiter.settle(Err(why.clone())));
+        turns.into_iter().for_each(|turn| turn.waiter.settle(Err(NotAccepted::Closed)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::bundles::{COMPRESSED_BYTES, compressed};
+use super::bundles::{BUNDLE_BYTES, COMPRESSED_BYTES, compressed, records};
 use super::disk::Disk;
 use crate::layout::{self, CHECKPOINT, FULL};
 use crate::note::{Checkpoint, NOTE_BYTES};
@@ -72,16 +72,28 @@ fn first_left(disk: &Disk, end: u64) -> io::Result<u64> {
     Ok(left)
 }
 
-/// Copies, and takes the old one away when the new one is on the disk. Says how many bytes; none where it is not there.
-fn move_file(disk: &Disk, to: &Disk, path: &Path) -> io::Result<u64> {
+/// Copies, and takes the old one away when the new one and its name are on the disk. Says how many bytes; none where it is not
+/// there.
+pub(super) fn move_file(disk: &Disk, to: &Disk, path: &Path) -> io::Result<u64> {
     let Some(bundle) = disk.read(path, COMPRESSED_BYTES)? else { return Ok(0) };
     // The same bundle may be there, of an attempt that was interrupted; another one is not written over.
-    if to.read(path, COMPRESSED_BYTES)?.is_some_and(|there| there != bundle) {
+    if to.read(path, COMPRESSED_BYTES)?.is_some_and(|there| there != bundle && !is_begun(&there, &bundle)) {
         let why = format!("{} is another bundle", to.path().join(path).display());
         return Err(io::Error::new(ErrorKind::AlreadyExists, why));
     }
-    let file = to.put(NEW, path, &bundle)?;
-    to.sync_all(&[(path.to_owned(), file)])?;
+    // It bears its name only with all that it holds: one that a loss of power has cut short would be taken for another bundle.
+    to.put_whole(NEW, path, &bundle)?;
+    path.ancestors().skip(1).try_for_each(|directory| to.sync_directory(directory))?;
     disk.remove(path)?;
     Ok(bundle.len() as u64)
+}
+
+/// Whether this is the beginning of that bundle, and no bundle itself: so may a copy look that had its name, and not yet its
+/// bytes, when power was lost. Nothing is lost where it is replaced.
+fn is_begun(there: &[u8], bundle: &[u8]) -> bool {
+    let is_whole = || {
+        let plain = zstd::bulk::decompress(there, BUNDLE_BYTES);
+        plain.is_ok_and(|plain| records(&plain, FULL).is_some())
+    };
+    there.len() < bundle.len() && bundle.starts_with(there) && !is_whole()
 }

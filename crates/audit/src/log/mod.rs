@@ -290,7 +290,7 @@ impl Log {
         shared.compress_bell.close();
         shared.times.close();
         threads.others.drain(..).for_each(|thread| join(Some(thread)));
-        shared.refuse_queued(&NotAccepted::Closed);
+        shared.close_queue();
         locked(&shared.synced).take();
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Turn {
 pub(crate) struct Queue {
     pub(crate) turns: VecDeque<Turn>,
     pub(crate) bytes: usize,
+    /// Nobody looks at it any more.
+    pub(crate) closed: bool,
 }
 
 /// The newest records, in memory: what the disk may not have, and what closed bundles do not have yet.

@@ -44,7 +44,7 @@ pub(crate) fn run(shared: &Shared) {
     // What is still not on the disk can't be said to be.
     let waiting = std::mem::take(&mut locked(&shared.recent).waiting);
     waiting.into_iter().for_each(|(.., waiter)| waiter.settle(Err(NotAccepted::Closed)));
-    shared.refuse_queued(&NotAccepted::Closed);
+    shared.close_queue();
 }
 
 /// Until there is something to do. `true`: for the last time.

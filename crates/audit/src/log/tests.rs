@@ -1,6 +1,7 @@
 //! The whole log, on real files.
 
 mod again;
+mod archived;
 mod crash;
 mod heads;
 mod hostile;

@@ -56,12 +56,18 @@ async fn of_files(
     let unreadable = |error: Unreadable| Failure::local(format!("cannot read {error}"));
     let end = end(place).map_err(unreadable)?;
     let (first, missing) = beginning(place, end, filter, most).map_err(|error| Failure::local(error.to_string()))?;
-    if let Some(missing) = missing {
-        context.printer.note(format!("{missing}; what is shown begins behind it (--archive)"));
-    }
     each(place, filter, first..end, |record| print(context, &record))?;
-    if !follow {
-        return Ok(());
+    // What is shown is not all that was asked for: nobody is to take it for that, and no script.
+    let hole = missing.map(|missing| {
+        Failure::local(format!("{missing}; what is shown begins behind it")).with_hint(
+            "give --archive DIR where it was moved to, or ask for fewer records, or for those of a later time",
+        )
+    });
+    match hole {
+        Some(hole) if !follow => return Err(hole),
+        Some(hole) => context.printer.trouble(&hole),
+        None if !follow => return Ok(()),
+        None => {}
     }
     let mut records = Records::from(place, end).map_err(unreadable)?;
     let mut interrupted = pin!(interruption());

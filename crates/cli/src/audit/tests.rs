@@ -157,6 +157,11 @@ fn verbs_end_as_others_do() {
     assert_eq!(ends_with(&["verify", &directory, "--keys", &keys]), code(5));
     assert_eq!(ends_with(&["verify", &directory, "--keys", &keys, "--archive", to]), code(0));
     assert_eq!(ends_with(&["show", &directory, "3", "--archive", to]), code(0));
+    // What is shown is all that was asked for, or that is told.
+    assert_eq!(ends_with(&["tail", &directory, "-n", "3"]), code(0));
+    assert_eq!(ends_with(&["tail", &directory, "-n", "900"]), code(5));
+    assert_eq!(ends_with(&["tail", &directory, "-n", "900", "--archive", to]), code(0));
+    assert_eq!(ends_with(&["tail", &directory, "--operation", "Encrypt"]), code(5));
     let path = log.path().join("tile/entries/003.p/232");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[9] ^= 1;

@@ -154,44 +154,6 @@ fn closed_bundles_are_compressed() {
     assert_eq!(contents(setup.directory()), records_of(0..2_100));
 }
 
-/// Closed bundles go to another directory, once, and the log goes on without them.
-#[test]
-fn closed_bundles_are_moved_away() {
-    let setup = Setup::new();
-    let log = setup.open();
-    fill(&log, 0..2_000);
-    until("a head is over it", || log.head().size == 2_000);
-    until("it is compressed", || setup.directory().join(bundles::compressed(6)).exists());
-    until("the plain ones are gone", || !setup.directory().join(layout::bundle(6, 256)).exists());
-    let to = tempfile::tempdir().expect("a directory");
-    let moved = archive(setup.directory(), to.path(), 700).expect("moved");
-    assert_eq!((moved.bundles, moved.first_left), (5, 1_280));
-    assert!(moved.bytes > 0);
-    let again = archive(setup.directory(), to.path(), 700).expect("nothing to move");
-    assert_eq!((again.bundles, again.bytes, again.first_left), (0, 0, 1_280));
-    for index in 0..7 {
-        let path = bundles::compressed(index);
-        assert_eq!(setup.directory().join(&path).exists(), index >= 5);
-        assert_eq!(to.path().join(&path).exists(), index < 5);
-    }
-    fill(&log, 2_000..2_100);
-    log.close();
-    drop(log);
-    let log = setup.open();
-    fill(&log, 2_100..2_200);
-    log.close();
-    drop(log);
-    archive(setup.directory(), to.path(), 0).expect("moved");
-    copied(to.path(), setup.directory());
-    assert_eq!(contents(setup.directory()), records_of(0..2_200));
-    // What is there already and is something else is not written over.
-    let path = bundles::compressed(3);
-    std::fs::write(to.path().join(&path), b"something else").expect("written");
-    assert!(archive(setup.directory(), to.path(), 0).is_err());
-    assert_eq!(std::fs::read(to.path().join(&path)).expect("read"), b"something else");
-    assert!(setup.directory().join(&path).exists());
-}
-
 #[test]
 fn the_state_says_how_the_log_is() {
     let setup = Setup::new();
