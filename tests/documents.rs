@@ -147,10 +147,14 @@ fn options_of_keystored_are_there() {
         let there: BTreeSet<&str> = words(&shown, "--", of_an_option).into_iter().collect();
         let mut named = 0;
         for (path, text) in texts() {
-            let text = text.replace("\\\n", " ").replace('\n', " ");
-            for rest in text.split(&format!("keystored {command} ")).skip(1) {
-                // Up to the end of the code, or of the line of a shell.
-                let end = rest.find(['`', '|', '>', ';', ')', '&', '$', '#']).unwrap_or(rest.len()).min(160);
+            let text = text.replace("\\\n", " ");
+            let called = format!("keystored {command} ");
+            for (at, _) in text.match_indices(&called) {
+                let (before, rest) = (&text[..at], &text[at + called.len()..]);
+                // Up to the end of the code, which may stand on two lines, or of the line of a shell.
+                let in_code = before.rsplit('\n').next().is_some_and(|line| line.matches('`').count() % 2 == 1);
+                let ends = |c: char| "`|>;)&$#".contains(c) || (c == '\n' && !in_code);
+                let end = rest.find(ends).unwrap_or(rest.len()).min(160);
                 let end = (0..=end).rev().find(|at| rest.is_char_boundary(*at)).unwrap_or(0);
                 for option in words(&rest[..end], "--", of_an_option) {
                     named += 1;
