@@ -230,13 +230,17 @@ async fn what_contradicts_later_has_every_worker_leave() {
     bench.assert_serves(&hsm).await;
     assert_eq!(sorted(), workers, "what holds changes nothing");
 
+    let well = judge(capabilities, &found);
     let otherwise = Examined { copy_object: Tried::Fails("it copies nothing any more".to_owned()), ..*found };
     hsm.examined(judge(capabilities, &otherwise));
     let told = hsm.status().examined.as_ref().unwrap().contradiction().unwrap();
     assert!(told.contains("calls.copy_object"), "{told}");
     gone(&workers);
-    // Here nobody minds.
-    replaced(&hsm, 3).await;
+    // Here each is let in all the same. None serves by that, and they say why.
+    let why = |status: &Status| status.reason.as_deref().is_some_and(|reason| reason.contains("calls.copy_object"));
+    status(&hsm, "why is told", |status| status.data_ready == 0 && !status.control_ready && why(status)).await;
+    hsm.examined(well);
+    whole(&hsm).await;
     bench.assert_serves(&hsm).await;
     hsm.stop(Duration::from_secs(10)).await;
 }

@@ -12,11 +12,12 @@ use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
 use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step, answer};
-use super::kmsuser::unchanged::Unchanged;
+use super::kmsuser::unchanged::{self, Unchanged};
+use super::kmsuser::unclear::Unclear;
 use model::clock::Clock;
 use model::id::{ClusterId, HsmId};
 use model::key_store::ConnectionErrorCode as Code;
-use model::pin::Pin;
+use model::pin::{Candidate, Pin};
 use model::profile::{FirstLogin, PinScope};
 use pki::identity::{Certified, TrustAnchor};
 use protocol::{Class, Fault, Op, Reply, Role};
@@ -34,6 +35,7 @@ struct Inner {
     identities: Arc<Identities>,
     clock: Clock,
     unchanged: Unchanged,
+    unclear: Unclear,
 }
 
 impl KeyStoreAdmission {
@@ -46,7 +48,8 @@ impl KeyStoreAdmission {
         identities: Arc<Identities>,
         clock: Clock,
     ) -> Self {
-        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock, unchanged: Unchanged::default() }))
+        let (unchanged, unclear) = Default::default();
+        Self(Arc::new(Inner { cluster, anchor, kmsuser, identities, clock, unchanged, unclear }))
     }
 }
 
@@ -94,6 +97,9 @@ impl Inner {
             certified => certified.ok(),
         };
         let _turn = self.kmsuser.turn(hsm).await;
+        if let Some(refusal) = self.unclear.refusal(hsm, self.clock.now()) {
+            return Err(refusal);
+        }
         let lock = session.lock(|| step("waiting until no other process logs in to this token")).await;
         let lock =
             lock.map_err(|error| AdmissionError::transient(Code::NetworkErrors, format!("HSM {hsm}: {error}")))?;
@@ -109,7 +115,12 @@ impl Inner {
             ));
         };
         let changes_first = session.settings().capabilities.login.first_login == FirstLogin::Change;
-        let policy = Policy { tries: self.kmsuser.tries, rotates: session.role() == Role::Control, changes_first };
+        let policy = Policy {
+            tries: self.kmsuser.tries,
+            rotates: session.role() == Role::Control,
+            changes_first,
+            proven_here: self.kmsuser.scope == PinScope::Hsm || self.unclear.has_taken(hsm, &record.current),
+        };
         let mut way = Way {
             inner: self,
             session,
@@ -123,6 +134,9 @@ impl Inner {
         };
         let outcome = way.go(&step).await;
         drop(lock);
+        if way.login.is_logged_in() {
+            self.unclear.taken(hsm, &way.login.pin.current);
+        }
         if outcome.is_ok() && session.role() == Role::Control {
             self.note(expected, What::Admitted);
         }
@@ -181,7 +195,7 @@ impl Way<'_> {
                 Next::Done => return Ok(()),
                 Next::Stop(why) => return Err(self.refusal(why)),
             };
-            if let Some(words) = words(step) {
+            if let Some(words) = step.words() {
                 say(words);
             }
             let event = abort::around(step.name(), self.take(step)).await?;
@@ -247,6 +261,9 @@ impl Way<'_> {
         };
         match self.session.call(Op::Login(pin)).await {
             Ok(Reply::LoggedIn(found)) => {
+                if self.login.candidate == Candidate::Pending {
+                    self.inner.unchanged.over(hsm);
+                }
                 self.session.logged_in(*found);
                 Ok(Event::LoggedIn)
             }
@@ -308,7 +325,7 @@ impl Way<'_> {
         let transient = |why: &dyn std::fmt::Display| Err(transient(hsm, "rotating the PIN", why));
         match self.session.call(Op::ChangePin { old, new }).await {
             Ok(Reply::Done) => {
-                self.inner.unchanged.changed(hsm);
+                self.inner.unchanged.over(hsm);
                 Ok(Event::Changed)
             }
             Ok(Reply::Failed(fault)) => {
@@ -316,8 +333,13 @@ impl Way<'_> {
                 // Perhaps it was changed all the same: both PINs stay on record, and the next login finds out.
                 let unclear = matches!(event, Event::LoginNotJudged | Event::Unclear);
                 self.unchanged = if unclear { self.inner.unchanged.again(hsm, &fault) } else { None };
+                if !unclear {
+                    self.inner.unchanged.over(hsm);
+                }
                 match self.unchanged {
-                    Some((times, pause)) if self.login.is_logged_in() => Err(unchanged(hsm, &fault, times, pause)),
+                    Some((times, pause)) if self.login.is_logged_in() => {
+                        Err(unchanged::refusal(hsm, &fault, times, pause))
+                    }
                     None if unclear && self.login.is_logged_in() => transient(&fault),
                     _ => {
                         tracing::warn!(%hsm, %fault, "the token refused to change kmsuser's PIN");
@@ -376,7 +398,10 @@ impl Way<'_> {
             ),
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
             LoginRefusal::NotJudged => match (&self.refused, self.unchanged) {
-                (Some(fault), Some((times, pause))) => unchanged(hsm, fault, times, pause),
+                (Some(fault), _) if self.login.is_unclear() => {
+                    self.inner.unclear.counts(hsm, &fault.to_string(), self.inner.clock.now())
+                }
+                (Some(fault), Some((times, pause))) => unchanged::refusal(hsm, fault, times, pause),
                 // The worker did not try: what the token says of its user has changed since it was found.
                 (Some(fault), None) if matches!(fault.class, Class::Login | Class::Locked) => {
                     permanent(Code::UserLockedOut, "kmsuser is locked, or nearly")
@@ -405,35 +430,6 @@ impl Way<'_> {
                 ),
             ),
         }
-    }
-}
-
-/// The token goes on with the PIN that it has, and nobody knows why.
-fn unchanged(hsm: &HsmId, fault: &Fault, times: u32, pause: Duration) -> AdmissionError {
-    let why = format!(
-        "HSM {hsm} has not changed kmsuser's PIN, {times} times in a row ({fault}), and no new control worker is let in before it \
-         has. Ask its vendor what the code means: where the token does not like the new PIN, say what it takes \
-         (capabilities.login.pin_min, pin_max, pin_alphabet), and \"refused\" of the code (codes.meaning); where its user may not \
-         change it, set rotation = \"none\" for the cluster. It is tried again within {} s, and at once after a disconnect and \
-         connect",
-        pause.as_secs()
-    );
-    tracing::error!(%hsm, %fault, times, ?pause, "the token does not change kmsuser's PIN, again and again");
-    AdmissionError::transient(Code::InternalError, why).not_before(pause)
-}
-
-/// What people are told of a step.
-const fn words(step: Step) -> Option<&'static str> {
-    match step {
-        Step::Login => Some("logging in"),
-        Step::Prove => Some("proving its identity"),
-        Step::ChangePin => Some("rotating kmsuser's PIN"),
-        Step::TryCanary => Some("examining its token"),
-        Step::RecordAttempt
-        | Step::RecordOutcome
-        | Step::RecordPending
-        | Step::RecordRotated
-        | Step::RecordUnchanged => None,
     }
 }
 

@@ -60,7 +60,7 @@ impl Seen {
         let standing = match (status.refused, status.state, reason) {
             (true, _, reason) => Standing::Refused(code, reason.unwrap_or_default()),
             (false, State::Serving, _) if status.control_ready => Standing::Ready,
-            (false, State::Serving, Some(reason)) if status.code.is_some() => Standing::Half(code, reason),
+            (false, State::Serving, Some(reason)) if status.control_failed => Standing::Half(code, reason),
             (false, State::Down, Some(reason)) => Standing::Troubled(code, reason),
             // The lock of an earlier run is waited for.
             (false, State::Starting, Some(reason)) if status.code.is_some() => Standing::Troubled(code, reason),
@@ -160,11 +160,15 @@ mod tests {
     #[test]
     fn one_whose_control_worker_fails_says_why() {
         let mut status = crate::fake::status(State::Serving, Some("HSM a has not changed kmsuser's PIN"));
-        (status.control_ready, status.names_hsm, status.code) = (false, true, Some(Code::InternalError));
+        (status.control_ready, status.control_failed) = (false, true);
+        (status.names_hsm, status.code) = (true, Some(Code::InternalError));
         let half = Seen::of(&"a".into(), &status);
         assert_eq!(judge(std::slice::from_ref(&half), GRACE), Verdict::Wait, "it may be in in a moment");
         let failed = Verdict::Failed(Code::InternalError, "HSM a has not changed kmsuser's PIN".to_owned());
         assert_eq!(judge(&[half], PATIENCE), failed);
+        // What another worker's trouble is says nothing of it.
+        status.control_failed = false;
+        assert_eq!(Seen::of(&"a".into(), &status).standing, Standing::Starting(None));
         (status.reason, status.code) = (None, None);
         assert_eq!(Seen::of(&"a".into(), &status).standing, Standing::Starting(None));
     }

@@ -42,8 +42,7 @@ pub(super) async fn run(session: &AdmissionSession, hsm: &HsmId) -> Result<(), A
         None => Ok(()),
         Some(why) => {
             tracing::error!(%hsm, %why, "the token contradicts the HSM's profile; the HSM is not used");
-            let reason = format!("HSM {hsm} is not used, since its token contradicts its profile: {why}");
-            Err(AdmissionError::transient(Code::InsufficientCloudHsmHsms, reason))
+            Err(AdmissionError::contradicts(hsm, &why))
         }
     }
 }

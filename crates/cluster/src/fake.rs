@@ -121,6 +121,7 @@ pub(super) fn status(state: State, reason: Option<&str>) -> Status {
         steps: Vec::new(),
         data_ready: u16::from(state == State::Serving),
         control_ready: state == State::Serving,
+        control_failed: false,
         restarts: 0,
     }
 }

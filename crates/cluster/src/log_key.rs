@@ -154,10 +154,17 @@ async fn have_made<P: Port>(member: Arc<Member<P>>, clock: Clock, heartbeat: Hea
         }
         while ready(&member.port.status()) {
             let ask = |op: Op| member.port.call(Arc::new(op), (clock.now() + PATIENCE).into());
-            if !settles.is_zero() && !matches!(heartbeat.idle(ask(Op::ShowLogKey)).await, Ok(Reply::LogKey(_))) {
-                heartbeat.idle(sleep(settles)).await;
-            }
-            let asked = ask(Op::LogKey);
+            let asked = async {
+                if !settles.is_zero() {
+                    match ask(Op::ShowLogKey).await {
+                        Ok(Reply::LogKey(_)) => {}
+                        Ok(_) => sleep(settles).await,
+                        // Whoever does not even answer that is asked for no more before the pause.
+                        Err(error) => return Err(error),
+                    }
+                }
+                ask(Op::LogKey).await
+            };
             let made = match heartbeat.idle(asked).await {
                 Ok(Reply::LogKey(public)) => Ok(public),
                 Ok(other) => Err(fault_of(other).to_string()),

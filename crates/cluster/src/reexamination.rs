@@ -3,8 +3,8 @@
 //!
 //! Rarely, since a look is some hundred calls, and what some tokens say of a wrong tag can never be told from throttling. By the
 //! control worker, so that callers keep their sessions. What contradicts keeps the HSM out, as it does at the gate; but this one
-//! serves, and what another HSM behind its slot has lost in the middle of a look may read as a contradiction. So two looks have to
-//! find one.
+//! serves, and what another HSM behind its slot has lost in the middle of a look may read as a contradiction. So two looks in a row
+//! have to find the same one, so far apart that one trouble does not last for both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,13 @@ use super::examination::judged;
 use super::member::Member;
 use super::port::Port;
 use model::clock::Clock;
-use model::profile::judgement::Judgement;
+use model::profile::judgement::{Finding, Judgement, Verdict};
 use protocol::{Op, Reply};
 use supervisor::Status;
 use telemetry::watchdog::{Heartbeat, Task, Watchdog};
 
 /// Before it is looked at again: the first and the longest pause.
 pub(super) const PAUSES: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(6 * 3_600));
-/// Before a second look at what contradicts.
-const AT_ONCE: Duration = Duration::from_secs(5);
 /// For one look; past it, nothing is known of it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -55,24 +53,21 @@ async fn look_again<P: Port>(
     (first, longest): (Duration, Duration),
 ) {
     let mut status = member.port.watch();
-    let mut pause = first;
+    let (mut pause, mut suspected) = (first, None::<Judgement>);
     loop {
         if heartbeat.idle(status.wait_for(|status| is_open(status))).await.is_err() {
             return;
         }
-        heartbeat.idle(sleep(pause)).await;
+        heartbeat.idle(sleep(if suspected.is_some() { first } else { pause })).await;
         // Another control worker may have judged it meanwhile.
         if !is_open(&member.port.status()) {
-            pause = first;
+            (pause, suspected) = (first, None);
             continue;
         }
-        let mut found = heartbeat.idle(look(&member, &clock)).await;
-        if found.as_ref().is_some_and(contradicts) {
-            heartbeat.idle(sleep(first.min(AT_ONCE))).await;
-            found = heartbeat.idle(look(&member, &clock)).await;
-        }
-        if let Some(found) = found {
-            take_over(&member, found);
+        match (suspected.take(), heartbeat.idle(look(&member, &clock)).await) {
+            (None, Some(found)) if contradicts(&found) => suspected = Some(found),
+            (suspected, Some(found)) => take_over(&member, suspected.as_ref(), found),
+            (_, None) => {}
         }
         pause = (pause * 2).min(longest);
     }
@@ -97,9 +92,23 @@ fn is_open(status: &Status) -> bool {
     status.control_ready && status.examined.as_deref().is_some_and(open)
 }
 
-fn take_over<P: Port>(member: &Member<P>, found: Judgement) {
+/// What is found now, but for contradictions that the look before, which suspected some, has not found: they are as they were known.
+fn confirmed(known: &Judgement, suspected: Option<&Judgement>, found: Judgement) -> Judgement {
+    let of = |judgement: &Judgement, name| judgement.findings.iter().find(|finding| finding.name == name).cloned();
+    let is_against = |finding: &Finding| finding.verdict == Verdict::Contradicts;
+    let confirm = |finding: Finding| {
+        let before = suspected.and_then(|suspected| of(suspected, finding.name));
+        match is_against(&finding) && !before.is_some_and(|before| is_against(&before)) {
+            false => Some(finding),
+            true => of(known, finding.name),
+        }
+    };
+    Judgement { findings: found.findings.into_iter().filter_map(confirm).collect() }
+}
+
+fn take_over<P: Port>(member: &Member<P>, suspected: Option<&Judgement>, found: Judgement) {
     let Some(known) = member.port.status().examined.clone() else { return };
-    let judgement = known.renewed(found);
+    let judgement = known.renewed(confirmed(&known, suspected, found));
     if judgement == *known {
         return;
     }
@@ -121,8 +130,9 @@ mod tests {
 
     use super::*;
     use crate::fake::{Act, Bench};
+    use model::profile::Capabilities;
     use model::profile::examination::{Count, Examined, WrongTag};
-    use model::profile::judgement::{Verdict, judge};
+    use model::profile::judgement::judge;
     use protocol::{Class, Fault};
 
     const NO_HEDGE: Duration = Duration::from_secs(60);
@@ -147,6 +157,11 @@ mod tests {
     /// One member of which the wrong tag was not judged, looked at again until there is another verdict; what the fourth look says,
     /// and what each says after it.
     async fn looked_at_again(fourth: WrongTag, then: WrongTag) -> (Bench, Arc<AtomicUsize>, JoinSet<()>) {
+        looks_say(vec![of_tag(fourth), of_tag(then)]).await
+    }
+
+    /// What the fourth look finds, and those after it; the last of these is what all others find.
+    async fn looks_say(from_fourth: Vec<Examined>) -> (Bench, Arc<AtomicUsize>, JoinSet<()>) {
         let bench = Bench::new(1, None, NO_HEDGE);
         let member = &bench.members[0];
         let open = WrongTag::NotJudged("C_Decrypt: CKR_FUNCTION_FAILED".to_owned());
@@ -159,8 +174,10 @@ mod tests {
                 0 => Act::Say(Reply::Failed(Fault::own(Class::Busy, "C_Login", "throttled"))),
                 1 => Act::Fail(supervisor::CallError::WorkerLost),
                 2 => Act::Say(Reply::Examined(Box::new(of_tag(open.clone())))),
-                3 => Act::Say(Reply::Examined(Box::new(of_tag(fourth.clone())))),
-                _ => Act::Say(Reply::Examined(Box::new(of_tag(then.clone())))),
+                look => {
+                    let found = from_fourth.get(look - 3).or(from_fourth.last()).unwrap();
+                    Act::Say(Reply::Examined(Box::new(found.clone())))
+                }
             },
             _ => Act::Well,
         });
@@ -191,6 +208,48 @@ mod tests {
     async fn one_look_alone_takes_no_hsm_out() {
         let (bench, looks, _tasks) = looked_at_again(refused(false), refused(true)).await;
         assert_eq!((verdict(&bench), looks.load(Ordering::Relaxed)), (Verdict::Holds, 5));
+    }
+
+    /// Troubles of two moments are no habit.
+    #[tokio::test]
+    async fn what_each_of_two_looks_finds_alone_takes_no_hsm_out() {
+        let few = Count {
+            wanted: 4_096,
+            found: 32,
+            said: Some("C_GenerateRandom: CKR_ARGUMENTS_BAD".to_owned()),
+            unjudged: None,
+        };
+        let other =
+            Examined { random: few, ..of_tag(WrongTag::NotJudged("C_Decrypt: CKR_FUNCTION_FAILED".to_owned())) };
+        assert!(contradicts(&judge(&Capabilities::standard(), &other)));
+        let (bench, looks, _tasks) = looks_say(vec![of_tag(refused(false)), other, of_tag(refused(true))]).await;
+        assert_eq!((verdict(&bench), looks.load(Ordering::Relaxed)), (Verdict::Holds, 6));
+        let judgement = bench.members[0].status().examined.clone().unwrap();
+        assert_eq!(judgement.contradiction(), None);
+    }
+
+    /// The one that both have found counts, and no other.
+    #[test]
+    fn a_contradiction_counts_by_its_name() {
+        let of = Capabilities::standard();
+        let known = judge(&of, &of_tag(refused(true)));
+        let few = Count {
+            wanted: 4_096,
+            found: 32,
+            said: Some("C_GenerateRandom: CKR_ARGUMENTS_BAD".to_owned()),
+            unjudged: None,
+        };
+        let both = judge(&of, &Examined { random: few, ..of_tag(refused(false)) });
+        let tag = judge(&of, &of_tag(refused(false)));
+        let against = |judgement: &Judgement| {
+            let found = judgement.findings.iter().filter(|finding| finding.verdict == Verdict::Contradicts);
+            found.map(|finding| finding.name).collect::<Vec<_>>()
+        };
+        assert_eq!(against(&both).len(), 2);
+        assert_eq!(against(&confirmed(&known, Some(&tag), both.clone())), ["codes.meaning"]);
+        assert_eq!(against(&confirmed(&known, Some(&both), tag)), ["codes.meaning"]);
+        assert_eq!(against(&confirmed(&known, None, both.clone())), [""; 0]);
+        assert_eq!(confirmed(&known, Some(&both), both.clone()), both);
     }
 
     #[tokio::test]

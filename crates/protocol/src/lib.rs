@@ -317,7 +317,9 @@ impl Op {
             // A proof looks for its key among all objects of the token, which takes long where there are many.
             Self::Place { .. } | Self::ConfirmInPlace(_) | Self::Destroy(_) | Self::List => Kind::Place,
             Self::Prove { .. } | Self::ShowTransport { .. } => Kind::Place,
-            Self::ShowLogKey | Self::VouchForLogKey { .. } => Kind::Place,
+            Self::VouchForLogKey { .. } => Kind::Place,
+            // It looks as the making does, among all objects of the token.
+            Self::ShowLogKey => Kind::Generate,
             // Tokens that sign slowly are no broken ones, and whoever asks waits for less than this.
             Self::SignCheckpoint { .. } => Kind::Place,
             // Several operations in a row, at the start of a worker alone.

@@ -10,6 +10,7 @@ use super::link::Link;
 use super::login_lock::{LockError, LoginLock};
 use super::worker_pool::WorkerPool;
 use super::{CallError, Settings};
+use model::id::HsmId;
 use model::key_store::ConnectionErrorCode;
 use model::profile::judgement::Judgement;
 use protocol::{LoggedIn, Op, Ready, Reply, Role};
@@ -40,6 +41,13 @@ impl AdmissionError {
     /// One that may pass.
     pub fn transient(code: ConnectionErrorCode, reason: impl Into<String>) -> Self {
         Self { code, permanent: false, reason: reason.into(), after: None }
+    }
+
+    /// One for as long as the token contradicts its HSM's capabilities.
+    #[must_use]
+    pub fn contradicts(hsm: &HsmId, why: &str) -> Self {
+        let reason = format!("HSM {hsm} is not used, since its token contradicts its profile: {why}");
+        Self::transient(ConnectionErrorCode::InsufficientCloudHsmHsms, reason)
     }
 
     /// The same, which is not tried again before so long.
@@ -126,14 +134,10 @@ impl AdmissionSession {
         self.pool.alive() <= 1
     }
 
-    /// Tells what an examination of the token found. Where that keeps the HSM out, workers that serve are let go, which
-    /// were let in by an earlier one.
+    /// Tells what an examination of the token found. Where that keeps the HSM out, workers leave that were let in by an earlier
+    /// one.
     pub fn examined(&self, judgement: Judgement) {
-        let out = judgement.contradiction().is_some();
-        self.pool.tracker(|tracker| tracker.examined(judgement));
-        if out {
-            self.pool.let_go();
-        }
+        self.pool.examined(judgement);
     }
 
     /// Tells that the token has proven its identity.

@@ -8,9 +8,12 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::Settings;
 use model::id::HsmId;
@@ -41,15 +44,33 @@ impl Settings {
         look(&self.hsm, file).map(Some)
     }
 
-    /// The same for a worker with this role, by a thread whose waiting for a file system that does not answer holds nobody up. A
-    /// ceremony makes the file.
-    pub(super) async fn certificate_for(&self, role: Role) -> Result<Option<Bytes>, CertificateFileError> {
+    /// The same for a worker with this role, by a thread whose waiting for a file system that does not answer holds nobody up for
+    /// longer than a worker may look for its token. `reading` has one thread at a time wait. A ceremony makes the file.
+    pub(super) async fn certificate_for(
+        &self,
+        role: Role,
+        reading: &Arc<Mutex<()>>,
+    ) -> Result<Option<Bytes>, CertificateFileError> {
         let Some(file) = self.certificate.as_ref().filter(|_| role != Role::Ceremony) else { return Ok(None) };
-        let (hsm, path) = (self.hsm.clone(), file.clone());
-        // On panic: the file counts as one that cannot be read; it is read again at the next start of the worker.
-        match tokio::task::spawn_blocking(move || look(&hsm, &path)).await {
-            Ok(read) => read.map(Some),
-            Err(_) => {
+        let (hsm, path, within) = (self.hsm.clone(), file.clone(), self.policy().find);
+        let read = async {
+            let one = Arc::clone(reading).lock_owned().await;
+            let look = move || {
+                let _one = one;
+                look(&hsm, &path)
+            };
+            // On panic: the file counts as one that cannot be read; it is read again at the next start of the worker.
+            tokio::task::spawn_blocking(look).await
+        };
+        match timeout(within, read).await {
+            Ok(Ok(read)) => read.map(Some),
+            Err(_) => Err(CertificateFileError {
+                hsm: self.hsm.clone(),
+                file: file.clone(),
+                why: format!("which was not read within {within:?}"),
+                remedy: "see to the file system that it is on, or put the file on another one".to_owned(),
+            }),
+            Ok(Err(_)) => {
                 let why = "which cannot be read (a fault in this program; the log has the place)".to_owned();
                 Err(error(&self.hsm, file, Unread { why, readable: false }))
             }
@@ -109,7 +130,10 @@ fn read(path: &Path) -> Result<Bytes, Unread> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::KillLimits;
     use pki::identity::pem_of;
 
     fn settings(file: Option<PathBuf>) -> Settings {
@@ -163,11 +187,29 @@ mod tests {
     async fn only_a_ceremony_begins_without_it() {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings(Some(folder.path().join("not there")));
-        assert_eq!(settings.certificate_for(Role::Ceremony).await, Ok(None));
+        let reading = Arc::default();
+        assert_eq!(settings.certificate_for(Role::Ceremony, &reading).await, Ok(None));
         for role in [Role::Control, Role::Data] {
-            assert_eq!(settings.certificate_for(role).await, settings.certificate_of_file());
-            assert!(settings.certificate_for(role).await.is_err());
+            assert_eq!(settings.certificate_for(role, &reading).await, settings.certificate_of_file());
+            assert!(settings.certificate_for(role, &reading).await.is_err());
         }
+    }
+
+    /// Who holds the reading stands for a file system that does not answer.
+    #[tokio::test]
+    async fn a_file_system_that_does_not_answer_is_waited_for_no_longer_than_a_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.crt");
+        std::fs::write(&file, pem_of(b"der")).unwrap();
+        let settings = Settings { start_timeout: Duration::from_millis(1), ..settings(Some(file.clone())) };
+        let settings = Settings { kill: KillLimits { place: Duration::from_millis(1), ..settings.kill }, ..settings };
+        let reading = Arc::new(Mutex::new(()));
+        let held = reading.lock().await;
+        let error = settings.certificate_for(Role::Data, &reading).await.unwrap_err().to_string();
+        assert!(error.contains("was not read within") && error.contains(&file.display().to_string()), "{error}");
+        drop(held);
+        let settings = Settings { start_timeout: Duration::from_secs(60), ..settings };
+        assert!(settings.certificate_for(Role::Data, &reading).await.unwrap().is_some());
     }
 
     /// Of a directory that may not be looked into; root may.

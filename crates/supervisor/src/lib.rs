@@ -234,6 +234,8 @@ pub struct Status {
     pub data_ready: u16,
     /// The control worker takes requests now.
     pub control_ready: bool,
+    /// It does not, and reason and code are its own.
+    pub control_failed: bool,
     /// Workers started again after a death, since the daemon started.
     pub restarts: u64,
 }

@@ -53,7 +53,7 @@ impl Worker {
         let lock = lock(settings, clock).await?;
         let id = WorkerId { role, index: 0 };
         // Before the process: without it nothing is begun.
-        let certificate = settings.certificate_for(id.role).await?;
+        let certificate = settings.certificate_for(id.role, &Arc::default()).await?;
         let (mut running, link) =
             WorkerProcess::spawn(settings, &lock, id, 1, (token, certificate), Weak::new(), clock)?;
         drop(lock);

@@ -87,7 +87,7 @@ pub enum Event {
     Ready,
     /// The worker gave up starting.
     Failed(Fault),
-    /// The worker was not let in; or another worker of this HSM was refused for good.
+    /// The worker was not let in; another worker of this HSM was refused for good; or one that serves may do so no more.
     Refused(AdmissionError),
     /// A probe was answered.
     Probed(Result<(), Fault>),
@@ -314,6 +314,11 @@ impl StateMachine {
                 self.trouble = Some(Trouble::of_worker(Code::NetworkErrors, why));
                 self.leave_ready(since, now, None);
                 &[Action::Withdraw, Action::Kill]
+            }
+            (State::Ready { since, .. }, Event::Refused(refusal)) => {
+                self.refuse(refusal);
+                self.leave_ready(since, now, Some(now + self.policy.leave));
+                &[Action::Withdraw, Action::Close]
             }
             (State::Ready { since, .. }, Event::Closed) => {
                 self.leave_ready(since, now, Some(now + self.policy.leave));

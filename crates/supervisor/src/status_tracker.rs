@@ -151,6 +151,7 @@ impl StatusTracker {
             steps: self.steps.iter().cloned().collect(),
             data_ready,
             control_ready: serving(Role::Control) > 0,
+            control_failed: self.control_failed(),
             restarts: self.restarts,
         }
     }
@@ -161,6 +162,12 @@ impl StatusTracker {
             let mut slots = self.slots.iter().filter(|slot| !slot.view.serving);
             slots.find_map(|slot| slot.view.code)
         })
+    }
+
+    /// Its slot comes first, so that where it has any trouble and nothing keeps all of them from starting, that is what is told.
+    fn control_failed(&self) -> bool {
+        let mut control = self.slots.iter().take(1).filter(|slot| slot.id.role == Role::Control);
+        self.start_blocker.is_none() && control.any(|slot| !slot.view.serving && slot.view.trouble.is_some())
     }
 
     /// The first trouble of a worker that does not serve, else of one that does, and whether it names the HSM.
@@ -227,6 +234,20 @@ mod tests {
         tracker.put(0, troubled("no module"));
         let status = tracker.status(NOW);
         assert_eq!((status.state, status.reason.as_deref()), (State::Down, Some("control worker: no module")));
+    }
+
+    #[test]
+    fn the_control_workers_trouble_is_told_before_others_and_known_for_its() {
+        let mut tracker = tracker();
+        tracker.put(1, serving());
+        tracker.put(2, troubled("it was killed"));
+        assert!(!tracker.status(NOW).control_failed, "it is starting");
+        tracker.put(0, troubled("it is not let in"));
+        let status = tracker.status(NOW);
+        assert!(status.control_failed && !status.control_ready);
+        assert_eq!(status.reason.as_deref(), Some("control worker: it is not let in"));
+        tracker.put(0, View { serving: true, ..troubled("a probe failed") });
+        assert!(!tracker.status(NOW).control_failed);
     }
 
     /// Decided by what admission said, not by how its sentence begins.

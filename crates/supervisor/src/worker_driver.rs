@@ -100,6 +100,7 @@ impl WorkerDriver {
                 // Another worker may have been refused for good meanwhile.
                 self.pool.refused.get().map_or(Event::Turn, |refusal| Event::Refused(refusal.clone()))
             }
+            refusal = self.pool.contradicted(), if matches!(state, State::Ready { .. }) => Event::Refused(refusal),
             event = happens(&mut self.worker, &self.pool, state) => event,
             () = due(state, until.unwrap_or_else(|| clock.now()), find, &clock, at_work), if until.is_some() => Event::Due,
         };
@@ -217,7 +218,7 @@ async fn its_turn(
     id: WorkerId,
 ) -> (OwnedMutexGuard<()>, Result<Option<Bytes>, CertificateFileError>) {
     let turn = Arc::clone(&pool.turn).lock_owned().await;
-    (turn, pool.settings.certificate_for(id.role).await)
+    (turn, pool.settings.certificate_for(id.role, &pool.reading).await)
 }
 
 async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) -> Instant {
@@ -272,6 +273,8 @@ async fn happens(worker: &mut Option<Worker>, pool: &WorkerPool, state: State) -
     tokio::select! {
         biased;
         let_in = outcome(entry) => match let_in {
+            // It may have relied on an examination that another one has overtaken.
+            Ok(()) if entering => pool.contradiction().map_or(Event::Ready, Event::Refused),
             Ok(()) => Event::Ready,
             Err(refusal) => Event::Refused(refusal),
         },

@@ -37,6 +37,8 @@ pub(super) struct WorkerPool {
     watchdog: Watchdog,
     /// Held by the one worker that is starting.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// Held for as long as the certificate's file is read.
+    pub(super) reading: Arc<tokio::sync::Mutex<()>>,
     /// Why the HSM was refused for good, once it was.
     pub(super) refused: OnceLock<AdmissionError>,
     /// When what is left is killed, once the HSM is to stop.
@@ -73,6 +75,7 @@ impl WorkerPool {
         let status = Arc::new(tracker.status(clock.calendar()));
         Arc::new(Self {
             turn: Arc::default(),
+            reading: Arc::default(),
             refused: OnceLock::new(),
             stop: watch::channel(None).0,
             slots: ids.collect(),
@@ -235,21 +238,28 @@ impl WorkerPool {
         }
     }
 
-    /// Has the data workers that serve leave, so that each of them has to be let in anew.
-    pub(super) fn let_go(&self) {
-        self.data.links().for_each(|link| link.close());
+    /// See [`super::Hsm::examined`]. Where that keeps the HSM out, each worker that serves leaves, and so does one that is let in
+    /// the next moment: see [`Self::contradicted`]. The control worker examines the token as it is let in anew.
+    pub(super) fn examined(&self, judgement: Judgement) {
+        self.tracker(|tracker| tracker.examined(judgement));
     }
 
-    /// See [`super::Hsm::examined`].
-    pub(super) fn examined(&self, judgement: Judgement) {
-        let out = judgement.contradiction().is_some();
-        self.tracker(|tracker| tracker.examined(judgement));
-        if out {
-            self.let_go();
-            // It examines the token as it is let in anew, and until that finds it right nobody is.
-            if let Some(link) = self.control_worker.load_full() {
-                link.close();
+    /// Why no worker may serve, where the newest examination contradicts the token's capabilities.
+    pub(super) fn contradiction(&self) -> Option<AdmissionError> {
+        let why = self.status.borrow().examined.as_ref()?.contradiction()?;
+        Some(AdmissionError::contradicts(&self.settings.hsm, &why))
+    }
+
+    /// Waits until there is such a reason.
+    pub(super) async fn contradicted(&self) -> AdmissionError {
+        let mut status = self.status.subscribe();
+        loop {
+            status.borrow_and_update();
+            if let Some(refusal) = self.contradiction() {
+                return refusal;
             }
+            // The sender lives as long as the pool does.
+            let _ = status.changed().await;
         }
     }
 

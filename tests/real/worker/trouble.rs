@@ -149,6 +149,30 @@ fn a_wrong_pin_passes_for_no_right_one_where_somebody_is_logged_in() {
     }
 }
 
+/// Where the one who is logged in is not logged out, no PIN was looked at. A token that cannot log anybody out has let its user in
+/// by other means.
+#[test]
+fn a_pin_that_nobody_has_looked_at_is_not_taken_for_the_right_one() {
+    let mut tokens = Tokens::new();
+    let control = tokens.count_calls();
+    for (code, class) in [
+        ("CKR_GENERAL_ERROR", Some(Class::Token)),
+        ("CKR_USER_NOT_LOGGED_IN", Some(Class::Token)),
+        ("CKR_FUNCTION_NOT_SUPPORTED", None),
+    ] {
+        let next = control.calls("C_Login") + 1;
+        let rules = format!(
+            "[[rule]]\nfunction = \"C_Login\"\ncalls = {{ from = {next}, to = {} }}\nafter_call = true\n\
+             fault = {{ code = \"CKR_USER_ALREADY_LOGGED_IN\" }}\n\
+             [[rule]]\nfunction = \"C_Logout\"\nfault = {{ code = \"{code}\" }}\n",
+            next + 1
+        );
+        control.set(&rules).unwrap();
+        let outcome = tokens.worker_with(tokens.start(Role::Data), PIN);
+        assert_eq!(outcome.err().map(|fault| (fault.class, fault.code)), class.map(|class| (class, 0)), "{code}");
+    }
+}
+
 /// One more wrong PIN would lock the user, or so the flags say: that is believed where they tell anything.
 #[test]
 fn flags_that_tell_nothing_decide_nothing() {

@@ -5,6 +5,7 @@
 
 pub mod pin;
 pub(crate) mod unchanged;
+pub(crate) mod unclear;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -25,7 +25,7 @@
 //! let a PIN be changed to is tried by a login, once: where it refuses that, a new one takes the pending one's place.
 //!
 //! Some tokens have no better word for a wrong PIN than for all else that goes wrong. Where such a word is all that there is,
-//! the attempt has no outcome, unless the token has taken this very PIN before.
+//! the attempt has no outcome, unless the token has taken this very PIN before and no other may be its by now.
 //!
 //! Invariants: nothing is tried that was not recorded before; an attempt that is found without an outcome counts as
 //! failed, and the next one begins with the next candidate; a PIN on record that was refused is not tried again; after
@@ -56,6 +56,8 @@ pub(crate) struct Policy {
     pub(crate) rotates: bool,
     /// A PIN that has to be changed before the first login is changed, by the worker that rotates.
     pub(crate) changes_first: bool,
+    /// A PIN on record that a token has taken was this token's, and not another one's with the same record.
+    pub(crate) proven_here: bool,
 }
 
 steps! {
@@ -233,9 +235,9 @@ impl Login {
                 }
                 self.go(Step::RecordUnchanged)
             }
-            // As good as one without an outcome, but for a PIN that the token has taken before: then the trouble is its own.
+            // As good as one without an outcome, so that the next candidate has its turn.
             (Some(Step::Login | Step::ChangePin), Event::Unclear) => {
-                if self.candidate == Candidate::Current && self.pin.current_proven {
+                if self.is_beyond_doubt() {
                     self.pin.attempt = None;
                 }
                 self.stop(LoginRefusal::NotJudged)
@@ -271,6 +273,17 @@ impl Login {
     /// What was told is the token's, or was until it was changed before the first login.
     pub(crate) fn told_rightly(&self) -> bool {
         [Some(self.candidate), self.changed].contains(&Some(Candidate::Offered))
+    }
+
+    /// An attempt counts of which the token has said nothing that is clear.
+    pub(crate) const fn is_unclear(&self) -> bool {
+        self.pin.attempt.is_some()
+    }
+
+    /// The token has taken this PIN before, and no other may be its by now: what goes wrong with it is the token's own trouble.
+    fn is_beyond_doubt(&self) -> bool {
+        let alone = self.pin.pending.is_none() && self.pin.offered.is_none();
+        self.candidate == Candidate::Current && self.pin.current_proven && self.policy.proven_here && alone
     }
 
     fn go(&mut self, step: Step) -> Next {
@@ -341,8 +354,7 @@ impl Login {
             pin.offered = Some(std::mem::replace(&mut pin.current, pending));
         }
         (pin.current_refused, pin.pending_refused, pin.offered_refused) = (false, false, true);
-        // So that what is told takes another place.
-        (pin.current_proven, pin.offered_first) = (true, false);
+        (pin.current_proven, pin.offered_first) = (false, false);
         (self.candidate, self.last) = (Candidate::Current, None);
     }
 

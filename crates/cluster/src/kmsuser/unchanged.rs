@@ -7,8 +7,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use model::id::HsmId;
+use model::key_store::ConnectionErrorCode as Code;
 use model::lock::MutexExt as _;
 use protocol::Fault;
+use supervisor::AdmissionError;
 
 /// Said so often in a row, it is no trouble of a moment any more.
 const TIMES: u32 = 3;
@@ -41,10 +43,24 @@ impl Unchanged {
         Some((times, PAUSES.0.saturating_mul(2_u32.saturating_pow(more)).min(PAUSES.1)))
     }
 
-    /// It has changed the PIN.
-    pub(crate) fn changed(&self, hsm: &HsmId) {
+    /// It has changed the PIN, or does not say that any more.
+    pub(crate) fn over(&self, hsm: &HsmId) {
         self.0.lock_anyway().remove(hsm);
     }
+}
+
+/// The token goes on with the PIN that it has, and nobody knows why.
+pub(crate) fn refusal(hsm: &HsmId, fault: &Fault, times: u32, pause: Duration) -> AdmissionError {
+    let why = format!(
+        "HSM {hsm} has not changed kmsuser's PIN, {times} times in a row ({fault}), and no new control worker is let in before it \
+         has. Ask its vendor what the code means: where the token does not like the new PIN, say what it takes \
+         (capabilities.login.pin_min, pin_max, pin_alphabet), and \"refused\" of the code (codes.meaning); where its user may not \
+         change it, set rotation = \"none\" for the cluster. It is tried again within {} s, and at once after a disconnect and \
+         connect",
+        pause.as_secs()
+    );
+    tracing::error!(%hsm, %fault, times, ?pause, "the token does not change kmsuser's PIN, again and again");
+    AdmissionError::transient(Code::InternalError, why).not_before(pause)
 }
 
 #[cfg(test)]
@@ -67,7 +83,7 @@ mod tests {
         assert_eq!(said.last(), Some(&Some((100, 3_600))));
         let other = unchanged.again(&"hsm-b".into(), &Fault { code: 0x30, ..Fault::own(Class::Token, "C_SetPIN", "") });
         assert_eq!(other, None);
-        unchanged.changed(&hsm);
+        unchanged.over(&hsm);
         assert_eq!(says(0x30), None);
     }
 }

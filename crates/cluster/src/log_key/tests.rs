@@ -225,9 +225,9 @@ async fn a_statement_that_the_identity_key_has_not_signed_is_not_passed_on() {
 /// Where several HSMs stand behind the slot: what a worker has made that died may not be shown yet.
 #[tokio::test]
 async fn one_that_may_not_be_shown_yet_is_waited_for_before_another_is_made() {
-    const SETTLES: Duration = Duration::from_millis(200);
-    for shown in [false, true] {
-        let member = Fake::alone("a", &["zone-a", "zone-b"], SETTLES);
+    // Where it is shown, the wait below would end long before the time is over.
+    for (shown, settles) in [(false, Duration::from_millis(200)), (true, Duration::from_secs(600))] {
+        let member = Fake::alone("a", &["zone-a", "zone-b"], settles);
         let token = TokenKeys::behind(&member, false);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (noted, clock) = (Arc::clone(&asked), Clock::system());
@@ -246,8 +246,32 @@ async fn one_that_may_not_be_shown_yet_is_waited_for_before_another_is_made() {
         let _keyed = Keyed::over(Bench::of(vec![member], None, NO_HEDGE, verify), 1).await;
         let asked = asked.lock().unwrap();
         assert_eq!([asked[0].0, asked[1].0], ["shown", "made"]);
-        assert_eq!(asked[1].1.duration_since(asked[0].1) >= SETTLES, !shown, "{shown}");
+        assert!(shown || asked[1].1.duration_since(asked[0].1) >= settles, "it is made too early");
     }
+}
+
+/// A worker that was lost in the looking would be so in the making, one after the other.
+#[tokio::test]
+async fn one_that_cannot_look_for_its_key_is_not_asked_to_make_one() {
+    let member = Fake::alone("a", &["zone-a", "zone-b"], Duration::from_millis(1));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    member.script(move |op| match op {
+        Op::ShowLogKey => {
+            noted.lock().unwrap().push("shown");
+            Act::Fail(supervisor::CallError::WorkerLost)
+        }
+        Op::LogKey => {
+            noted.lock().unwrap().push("made");
+            Act::Well
+        }
+        _ => Act::Well,
+    });
+    let verify = crate::Verify { wraps: model::profile::VerifyWraps::None, unwraps: false };
+    let keyed = Keyed::over(Bench::of(vec![member], None, NO_HEDGE, verify), 0).await;
+    let told = || keyed.bench.dispatcher.members[0].log_key.known.lock().unwrap().told.is_some();
+    keyed.bench.until("its trouble is told", told).await;
+    assert_eq!(*asked.lock().unwrap(), ["shown"]);
 }
 
 #[test]

@@ -324,7 +324,7 @@ impl Simulation {
     fn enter(&mut self, hsm: usize, slot: usize) {
         let here = &mut self.hsms[hsm];
         let user = UserFlags { initialised: true, final_try: here.token.wrong >= 9, ..UserFlags::default() };
-        let policy = pin::Policy { tries: TRIES, rotates: slot == 0, changes_first: false };
+        let policy = pin::Policy { tries: TRIES, rotates: slot == 0, changes_first: false, proven_here: true };
         let mut login = Login::new(here.record.clone(), user, policy);
         let next = login.begin();
         if let Some(process) = &mut here.slots[slot].process {

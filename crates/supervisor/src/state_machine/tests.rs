@@ -110,6 +110,16 @@ fn what_is_refused_for_now_is_tried_again() {
     assert_eq!(run.exit(), FIRST);
 }
 
+/// As where another look has found that the token contradicts its profile.
+#[test]
+fn one_that_may_serve_no_more_leaves_and_says_why() {
+    let mut run = Run::ready();
+    let why = refusal(false).reason;
+    assert_eq!(run.tell(Event::Refused(refusal(false))), [Action::Withdraw, Action::Close]);
+    assert_eq!(run.exit(), FIRST);
+    assert_eq!((run.machine.trouble(), run.machine.is_trouble_of_hsm()), (Some(&why[..]), true));
+}
+
 #[test]
 fn what_is_refused_for_longer_is_left_alone_for_as_long_once() {
     let mut run = Run::new();

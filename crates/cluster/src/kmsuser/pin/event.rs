@@ -4,6 +4,23 @@ use bytes::Bytes;
 
 use super::Step;
 
+impl Step {
+    /// What people are told of it.
+    pub(crate) const fn words(self) -> Option<&'static str> {
+        match self {
+            Self::Login => Some("logging in"),
+            Self::Prove => Some("proving its identity"),
+            Self::ChangePin => Some("rotating kmsuser's PIN"),
+            Self::TryCanary => Some("examining its token"),
+            Self::RecordAttempt
+            | Self::RecordOutcome
+            | Self::RecordPending
+            | Self::RecordRotated
+            | Self::RecordUnchanged => None,
+        }
+    }
+}
+
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {

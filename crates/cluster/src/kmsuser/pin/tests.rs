@@ -17,7 +17,7 @@ fn user() -> UserFlags {
     UserFlags { initialised: true, ..UserFlags::default() }
 }
 
-const POLICY: Policy = Policy { tries: 3, rotates: true, changes_first: true };
+const POLICY: Policy = Policy { tries: 3, rotates: true, changes_first: true, proven_here: true };
 
 /// A token that counts wrong PINs and locks, a record on a disk that survives crashes, and an operator.
 #[derive(Clone, Debug)]

@@ -48,14 +48,16 @@ pub(crate) fn reset(pin: Pin, told: Option<Told>, now: i64) -> Pin {
     pin
 }
 
-/// A PIN that no token has taken, nor is about to, is known to those who told it: another one takes its place.
+/// A PIN that no token has taken, nor is about to, is known to those who told it: another one takes its place. Where one that was
+/// told stands beside it, the current one may be known to nobody else.
 fn beside(mut pin: Pin, sealed: Bytes) -> Pin {
     if pin.attempt == Some(Candidate::Offered) {
         // Of what is given up here nobody will learn whether the token counted it.
         (pin.attempt, pin.failures) = (None, pin.failures.saturating_add(1));
     }
-    (pin.offered, pin.offered_refused, pin.offered_first) = (None, false, false);
-    if pin.current_proven || pin.attempt == Some(Candidate::Current) {
+    let beside = pin.offered.take().is_some();
+    (pin.offered_refused, pin.offered_first) = (false, false);
+    if pin.current_proven || beside || pin.attempt == Some(Candidate::Current) {
         pin.offered = Some(sealed);
     } else {
         (pin.current, pin.current_refused) = (sealed, false);

@@ -66,9 +66,16 @@ proptest! {
     /// on record, none on record is tried again after it was refused, no more wrong ones reach the token than there are
     /// tries, and the officer's way leads out of it.
     #[test]
-    fn telling_loses_no_pin_and_spends_no_try_too_many(acts in prop::collection::vec(act(), 0..40)) {
-        let mut simulation = Simulation::new("given", due("given"));
+    fn telling_loses_no_pin_and_spends_no_try_too_many(
+        acts in prop::collection::vec(act(), 0..40),
+        mute in any::<bool>(),
+    ) {
+        let mut simulation = Simulation { mute, ..Simulation::new("given", due("given")) };
         for act in acts {
+            // Of a token with one word for everything nobody learns that its PIN is another one.
+            if mute && matches!(act, Act::OfficerSetsInSilence { .. }) {
+                continue;
+            }
             simulation.act(act);
             let only_here = simulation.token_pin.starts_with(b"rotated");
             prop_assert!(!only_here || simulation.knows_the_pin(), "lost: {simulation:?} after {act:?}");

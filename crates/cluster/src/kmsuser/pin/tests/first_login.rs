@@ -227,7 +227,15 @@ fn a_pending_pin_is_changed_when_the_others_are_refused() {
     login.next(Event::Made(bytes("new")), 1);
     assert_eq!((&login.pin.current, &login.pin.pending), (&bytes("pending"), &Some(bytes("new"))));
     assert_eq!(login.old(), Some(&bytes("pending")));
-    assert!(login.pin.current_proven && login.pin.attempt == Some(Candidate::Current), "telling does not reach it");
+    assert_eq!(login.pin.attempt, Some(Candidate::Current));
+    for pin in [login.pin.clone(), Pin { attempt: None, ..login.pin }] {
+        let after = told::tell(pin, Told { sealed: bytes("told meanwhile"), same: None });
+        assert_eq!(
+            (&after.current, &after.pending),
+            (&bytes("pending"), &Some(bytes("new"))),
+            "telling does not reach it"
+        );
+    }
 }
 
 /// What is left of the others cannot be opened: it may be the token's, so that there is no room for a new one.
