@@ -77,6 +77,7 @@ fn round(case: &Case, now: SystemTime, length: Duration, clock: &Clock) -> f64 {
 
 fn cases() -> Outcome<Vec<Case>> {
     const ONE: &str = "kms:EncryptionContext:x";
+    const NAME: &str = "abcdefghij";
     const NAMES: &str = "kms:EncryptionContextKeys";
     let name = |index: usize| format!("name-{:02}", index % 64);
     let equal = |index: usize| one("StringEquals", &format!("kms:EncryptionContext:{}", name(index)), &["other"]);
@@ -84,11 +85,13 @@ fn cases() -> Outcome<Vec<Case>> {
     // As long as a value may be, and as many names as there may be.
     let long = |of: &str| [("x".to_owned(), of.repeat((limits::CONTEXT_BYTES - 5) / of.len()))];
     let names = (0..limits::CONTEXT_BYTES / 7).map(|index| (format!("{index:03x}"), String::new()));
+    let capital = [(NAME.to_owned(), "\u{c4}".repeat((limits::CONTEXT_BYTES - NAME.len() - 4) / 2))];
     Ok(vec![
         case("a decision: a policy of 32 KiB, a context of 64 pairs", full(&equal)?, pairs, 100.0)?,
         case("one made to be slow: * and ?, a long value", most("StringLike", ONE, "*a?b*")?, long("a"), SLOW)?,
         case("one made to be slow: *, a long value", most("StringLike", ONE, "*zqe*")?, long("zq"), SLOW)?,
         case("one made to be slow: *, many names", most("ForAnyValue:StringLike", NAMES, "*ab*")?, names, SLOW)?,
+        case("one made to be slow: without case, a long value", policy(&without_case(NAME))?, capital, SLOW)?,
     ])
 }
 
@@ -125,6 +128,23 @@ fn full(statement: &dyn Fn(usize) -> Value) -> Outcome<Policy> {
             return policy(&text(&statements));
         }
     }
+}
+
+/// As many conditions as there is room for, each on the same value, in one statement, and all of them met.
+fn without_case(name: &str) -> String {
+    let spelled = |index: usize| -> String {
+        let letters = name.chars().enumerate();
+        letters.map(|(bit, c)| if index >> bit & 1 == 1 { c.to_ascii_uppercase() } else { c }).collect()
+    };
+    let conditions = (0..700).map(|index| (format!("kms:EncryptionContext:{}", spelled(index)), Value::from("a")));
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*",
+            "Condition": { "StringNotEqualsIgnoreCase": Value::Object(conditions.collect()) },
+        }],
+    })
+    .to_string()
 }
 
 /// One of as many values as are taken. What is refused says where the bound is.

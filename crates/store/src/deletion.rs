@@ -91,10 +91,12 @@ impl Store {
         .await
     }
 
-    /// Forgets for how long the dates of deletions were past that are not: the clock was put back, so it was wrong then.
+    /// Forgets for how long the dates of deletions were past that are not: the clock was put back, so it was wrong then. Also
+    /// on a full disk, which must not have that time counted on.
     pub async fn forget_overdue(&self, keys: &[KeyId]) -> Result<(), Error> {
         let (keys, now) = (keys.to_vec(), self.inner.clock.unix_millis());
-        self.change(move |database| {
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let keys = keys.clone();
             Box::pin(async move {
                 for key in keys {
                     touch_key(database, key).await?;

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use model::id::{PolicyName, PrincipalId};
 
 use super::actions::{self, Actions, Asked};
-use super::compiled::{Compiled, Kind, Policy, Refused, Statement};
+use super::compiled::{Compiled, Kind, Policy, Refused, Since, Statement};
 use super::condition::{Condition, Effect};
 use super::document::{Document, Parts, strings};
-use super::finding::{Finding, Findings, Place, Problem};
+use super::finding::{Finding, Findings, Place, Problem, Severity};
 use super::json::{Node, Value};
 use super::keys::Key;
 use super::operator::{Operator, Quantifier, Test};
-use super::principal::{Bindings, Named, Whom};
+use super::principal::{Bindings, Named, Whom, principal};
 use super::reach::{self, Home};
 use super::resource::{Resource, Resources};
 use super::variable::Template;
 
 /// How many characters a policy may have tried at each place of a request's text. With the longest text that is some
-/// milliseconds, and more than any policy needs that was not made to be slow.
+/// milliseconds, and more than any policy needs that was not made to be slow. This bound and the next are for what is put:
+/// a policy that was put under other bounds decides as it did.
 const TRIED_CHARS: usize = 128;
 /// How often a policy may have all gone through that a caller sends, such as an encryption context of thousands of characters
 /// or hundreds of names. That comes to some milliseconds as well, and an item of a batch has a context of its own.
@@ -61,11 +62,33 @@ impl Policy {
         home: Option<Home<'_>>,
         resolve: &dyn Fn(&str) -> Option<PrincipalId>,
     ) -> Result<Compiled, Refused> {
+        Self::read(name, text, (kind, Since::Now), home, resolve)
+    }
+
+    /// Reads a policy that was put before, perhaps under a release that took more. What would be refused today for what it
+    /// costs, or for an offset that is none, is a warning of it ([`Problem::is_of_today`]): one that cannot be read denies
+    /// whatever it has a say in.
+    pub fn compile_saved(
+        name: &PolicyName,
+        text: &str,
+        kind: Kind<'_>,
+        resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+    ) -> Result<Compiled, Refused> {
+        Self::read(name, text, (kind, Since::Before), None, resolve)
+    }
+
+    fn read(
+        name: &PolicyName,
+        text: &str,
+        (kind, since): (Kind<'_>, Since),
+        home: Option<Home<'_>>,
+        resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+    ) -> Result<Compiled, Refused> {
         let mut findings = Findings::of(text);
         let policy = Document::read(text, &mut findings).map(|document| {
             let (variables, parts) = document.statements(&mut findings);
-            let mut reader =
-                Reader { kind, home, resolve, variables, bindings: Bindings::default(), findings: &mut findings };
+            let (bindings, findings) = (Bindings::default(), &mut findings);
+            let mut reader = Reader { kind, since, home, resolve, variables, bindings, findings };
             let statements: Box<[_]> = parts.iter().map(|parts| reader.statement(parts)).collect();
             reader.whole(&document, &parts, &statements);
             let bindings = reader.bindings;
@@ -87,6 +110,7 @@ struct About<'s> {
 
 struct Reader<'r, 't> {
     kind: Kind<'r>,
+    since: Since,
     home: Option<Home<'r>>,
     resolve: &'r dyn Fn(&str) -> Option<PrincipalId>,
     /// Whether `${…}` is a variable.
@@ -307,14 +331,25 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        match Condition::read(key.clone(), operator, &texts, self.variables) {
+        let at = |index: usize| if single { *place } else { place.item(index) };
+        let read = |since| Condition::read(key.clone(), operator, &texts, self.variables, since);
+        let condition = match read(Since::Now) {
+            Err((index, problem)) if self.since == Since::Before => {
+                let before = read(Since::Before);
+                if before.is_ok() {
+                    self.findings.warning(&at(index), &items[index], problem);
+                }
+                before
+            }
+            read => read,
+        };
+        match condition {
             Ok(condition) => {
                 self.doubts(place, node, (&key, operator, &condition), about);
                 Some(condition)
             }
             Err((index, problem)) => {
-                let place = if single { *place } else { place.item(index) };
-                self.findings.error(&place, &items[index], problem);
+                self.findings.error(&at(index), &items[index], problem);
                 None
             }
         }
@@ -381,14 +416,16 @@ impl Reader<'_, '_> {
                 }
             }
         }
+        let costly = if self.since == Since::Before { Severity::Warning } else { Severity::Error };
+        let start = document.root().span.start;
         let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(Resources::templates));
         let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));
         if resources.chain(values).map(Template::tried_chars).sum::<usize>() > TRIED_CHARS {
-            self.findings.error(&Place::WHOLE, document.root(), Problem::TooSlow);
+            self.findings.add(costly, &Place::WHOLE, start, Problem::TooSlow);
         }
         let conditions = statements.iter().flat_map(|one| &one.conditions);
         if conditions.map(Condition::passes).sum::<usize>() > PASSES {
-            self.findings.error(&Place::WHOLE, document.root(), Problem::TooManyPasses);
+            self.findings.add(costly, &Place::WHOLE, start, Problem::TooManyPasses);
         }
         let put = |one: &Statement| {
             one.effect == Effect::Allow && one.whom.may_be_somebody() && one.is_about_action(&Asked::of(PUT))
@@ -397,36 +434,6 @@ impl Reader<'_, '_> {
             self.findings.warning(&Place::WHOLE, document.root(), Problem::LockOut);
         }
     }
-}
-
-/// Who is meant by a string under `AWS`.
-fn principal(
-    text: &str,
-    partition: Option<&str>,
-    resolve: &dyn Fn(&str) -> Option<PrincipalId>,
-) -> Result<Named, Problem> {
-    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if text == "*" {
-        return Ok(Named::Everyone);
-    }
-    if is_account(text) {
-        return Ok(Named::Account(text.into()));
-    }
-    let wrong = || Problem::PrincipalForm(text.to_owned());
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let ["arn", of, "iam" | "sts", "", account, name] = parts[..] else { return Err(wrong()) };
-    if !is_account(account) || name.is_empty() || text.contains(['*', '?', '$']) {
-        return Err(wrong());
-    }
-    let unknown = || Problem::UnknownPrincipal(text.to_owned());
-    // An account of another partition is another account, whatever its number.
-    if partition.is_some_and(|own| own != of) {
-        return Err(unknown());
-    }
-    if name == "root" {
-        return Ok(Named::Account(account.into()));
-    }
-    resolve(text).map(Named::Id).ok_or_else(unknown)
 }
 
 /// Says that `${…}` is no variable where it looks like one.

@@ -24,6 +24,15 @@ pub enum Kind<'a> {
     Identity,
 }
 
+/// Since when a policy is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// It is put now, or looked at before that.
+    Now,
+    /// It was put before, and is read again.
+    Before,
+}
+
 /// A policy, ready to be decided by.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -73,8 +82,8 @@ impl Policy {
         &self.name
     }
 
-    /// Whom its ARNs mean. Whoever keeps the text keeps this too, and gives it to [`Policy::compile`] to have the same
-    /// policy again.
+    /// Whom its ARNs mean. Whoever keeps the text keeps this too, and gives it to [`Policy::compile_saved`] to have
+    /// the same policy again.
     #[must_use]
     pub fn bindings(&self) -> &Bindings {
         &self.bindings

@@ -7,14 +7,15 @@
 
 use std::collections::BTreeSet;
 
+use super::compiled::Since;
 use super::decimal::Decimal;
 use super::finding::Problem;
 use super::keys::Key;
 use super::operator::{Comparison, Operator, Quantifier, Test};
 use super::scene::{Scene, Value};
-use super::value::{Network, bytes, flag, moment};
+use super::value::{Network, bytes, flag, moment, saved_moment};
 use super::variable::{Syntax, Template, colon};
-use crate::fold::fold;
+use crate::fold::{fold, folds_to};
 
 /// So many names that differ by case alone are looked at. An encryption context has room for hundreds.
 const SPELLINGS: usize = 16;
@@ -70,7 +71,12 @@ impl Condition {
         operator: Operator,
         texts: &[&str],
         variables: bool,
+        since: Since,
     ) -> Result<Self, (usize, Problem)> {
+        let moment: fn(&str) -> Option<i64> = match since {
+            Since::Now => moment,
+            Since::Before => saved_moment,
+        };
         let each = |read: &mut dyn FnMut(&str) -> Result<(), Problem>| {
             texts.iter().enumerate().try_for_each(|(index, text)| read(text).map_err(|problem| (index, problem)))
         };
@@ -142,10 +148,17 @@ impl Condition {
         match () {
             () if self.operator.test == Test::Null => 0,
             () if self.key.has_callers_many() => 1 + self.templates().count() + variables(),
-            () if self.key.has_callers_text() => self.templates().filter(|template| template.is_searched()).count(),
-            () if self.is_of_many() => variables(),
-            () => 0,
+            () if self.key.has_callers_text() => {
+                self.folded() + self.templates().filter(|template| template.is_searched()).count()
+            }
+            () => self.folded(),
         }
+    }
+
+    /// How many of its values are folded anew each time, and may be long.
+    fn folded(&self) -> usize {
+        let folds = self.operator.test == Test::FoldedText;
+        self.templates().map(Template::variables_of_callers_text).filter(|_| folds).sum()
     }
 
     /// Whether its key has several values in its own right.
@@ -208,17 +221,22 @@ impl Condition {
     }
 
     /// Whether one of the policy's values fits; nothing where that cannot be told.
-    fn fits(&self, value: &Value<'_>, scene: &Scene<'_>) -> Option<bool> {
+    fn fits<'a>(&self, value: &Value<'a>, scene: &Scene<'a>) -> Option<bool> {
         match &self.wanted {
+            Wanted::Texts { literals, others } if self.operator.test == Test::FoldedText => {
+                let given = scene.folded(value);
+                if literals.contains(&*given) {
+                    return Some(true);
+                }
+                one_of(others.iter().map(|template| template.text(scene).map(|wanted| folds_to(&wanted, &given))))
+            }
             Wanted::Texts { literals, others } => {
-                let text = value.text();
-                let given = if self.operator.test == Test::FoldedText { fold(&text) } else { text.as_ref().into() };
+                let given = value.text();
                 if literals.contains(&*given) {
                     return Some(true);
                 }
                 one_of(others.iter().map(|template| match self.operator.test {
                     Test::TextPattern => template.fits(&given, scene),
-                    Test::FoldedText => template.text(scene).map(|wanted| fold(&wanted) == given),
                     _ => template.text(scene).map(|wanted| wanted == given),
                 }))
             }

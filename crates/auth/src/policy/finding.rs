@@ -100,8 +100,9 @@ pub enum Problem {
     #[error("too many ? between two * in this policy: to look for them takes too long")]
     TooSlow,
     #[error(
-        "too many conditions, wildcards and variables on kms:EncryptionContextKeys and aws:TagKeys, and values with text \
-         between two * on kms:EncryptionContext:…, in this policy: to look at what callers send for each takes too long"
+        "too many conditions, wildcards and variables on kms:EncryptionContextKeys and aws:TagKeys, values with text between \
+         two * on kms:EncryptionContext:…, and variables of that to compare without case, in this policy: to look at what \
+         callers send for each takes too long"
     )]
     TooManyPasses,
     #[error("the Sid {0:?} stands twice")]
@@ -155,6 +156,14 @@ pub enum Problem {
     EmptyCondition,
     #[error("no statement lets anybody call kms:PutKeyPolicy: the policy could never be changed again")]
     LockOut,
+}
+
+impl Problem {
+    /// Whether a policy may have it that was put before, when such was taken. In one that is put today it is an error.
+    #[must_use]
+    pub fn is_of_today(&self) -> bool {
+        matches!(self, Self::TooSlow | Self::TooManyPasses | Self::Value { .. })
+    }
 }
 
 /// Where in a policy: built on the stack, and written out only when there is something to say.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::id::PrincipalId;
 
+use super::finding::Problem;
 use super::request::Caller;
 
 /// Which principals the ARNs of a policy's text meant when it was put. Kept beside the text, so that a later principal of
@@ -115,6 +116,36 @@ impl Named {
             Self::Account(_) | Self::Id(_) | Self::Nobody => About::Nobody,
         }
     }
+}
+
+/// Who is meant by a string under `AWS`.
+pub(super) fn principal(
+    text: &str,
+    partition: Option<&str>,
+    resolve: &dyn Fn(&str) -> Option<PrincipalId>,
+) -> Result<Named, Problem> {
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if text == "*" {
+        return Ok(Named::Everyone);
+    }
+    if is_account(text) {
+        return Ok(Named::Account(text.into()));
+    }
+    let wrong = || Problem::PrincipalForm(text.to_owned());
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", of, "iam" | "sts", "", account, name] = parts[..] else { return Err(wrong()) };
+    if !is_account(account) || name.is_empty() || text.contains(['*', '?', '$']) {
+        return Err(wrong());
+    }
+    let unknown = || Problem::UnknownPrincipal(text.to_owned());
+    // An account of another partition is another account, whatever its number.
+    if partition.is_some_and(|own| own != of) {
+        return Err(unknown());
+    }
+    if name == "root" {
+        return Ok(Named::Account(account.into()));
+    }
+    resolve(text).map(Named::Id).ok_or_else(unknown)
 }
 
 #[cfg(test)]

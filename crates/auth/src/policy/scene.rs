@@ -1,8 +1,10 @@
 //! What a request says of a condition key: looked up when a statement asks, and never before.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::decimal::Decimal;
 use super::keys::{Family, Key, Named};
@@ -84,11 +86,25 @@ pub(super) struct Scene<'a> {
     pub(super) request: &'a Request<'a>,
     /// The encryption context by folded names, sorted; made when a condition asks for one of them.
     context: OnceCell<Vec<(Cow<'a, str>, &'a str)>>,
+    /// Texts of the request that were asked for without their case. Each is folded once, for all conditions: that costs by
+    /// each letter that somebody sends.
+    folded: RefCell<BTreeMap<&'a str, Rc<str>>>,
 }
 
 impl<'a> Scene<'a> {
     pub(super) fn of(request: &'a Request<'a>) -> Self {
-        Self { request, context: OnceCell::new() }
+        Self { request, context: OnceCell::new(), folded: RefCell::default() }
+    }
+
+    /// A value's text without its case.
+    pub(super) fn folded(&self, value: &Value<'a>) -> Rc<str> {
+        match value.text() {
+            Cow::Borrowed(text) => {
+                let mut known = self.folded.borrow_mut();
+                Rc::clone(known.entry(text).or_insert_with(|| fold(text).into()))
+            }
+            Cow::Owned(short) => fold(&short).into(),
+        }
     }
 
     /// Hands out each value of a key. Names that differ only by case are one key, so that even a key for one value may

@@ -26,6 +26,16 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
 /// A moment in milliseconds since 1970: one of the forms that W3C takes from ISO 8601, or seconds since 1970 (five
 /// digits and more, because four are a year).
 pub(super) fn moment(text: &str) -> Option<i64> {
+    moment_within(text, 60)
+}
+
+/// The same of a policy that was put before: an offset could have any two digits for its minutes.
+pub(super) fn saved_moment(text: &str) -> Option<i64> {
+    moment_within(text, 100)
+}
+
+/// With fewer minutes than this in an offset.
+fn moment_within(text: &str, offset_minutes: i64) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if (5..=12).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit()) {
         return text.parse::<i64>().ok()?.checked_mul(1_000);
@@ -41,20 +51,20 @@ pub(super) fn moment(text: &str) -> Option<i64> {
     }
     let of_day = match time {
         None => 0,
-        Some(time) if complete => time_of_day(time)?,
+        Some(time) if complete => time_of_day(time, offset_minutes)?,
         Some(_) => return None,
     };
     Some(days(year, month, day) * 86_400_000 + of_day)
 }
 
 /// Milliseconds from midnight UTC. The zone must be written: a time without one means nothing.
-fn time_of_day(text: &str) -> Option<i64> {
+fn time_of_day(text: &str, offset_minutes: i64) -> Option<i64> {
     let (clock, offset) = match text.strip_suffix(['Z', 'z']) {
         Some(clock) => (clock, 0),
         None => {
             let at = text.rfind(['+', '-'])?;
             let (hours, minutes) = text.get(at + 1..)?.split_once(':')?;
-            let minutes = decimal(minutes, 2).filter(|minutes| *minutes < 60)?;
+            let minutes = decimal(minutes, 2).filter(|minutes| *minutes < offset_minutes)?;
             let minutes = decimal(hours, 2).filter(|hours| *hours < 24)? * 60 + minutes;
             (text.get(..at)?, if text.get(at..)?.starts_with('-') { -minutes } else { minutes })
         }
@@ -207,6 +217,7 @@ mod tests {
         ] {
             assert_eq!(moment(text), None, "{text}");
         }
+        assert_eq!(saved_moment("1970-01-01T02:00:00+01:75"), Some(-15 * 60 * 1_000), "as it was read before");
     }
 
     #[test]

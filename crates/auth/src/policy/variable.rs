@@ -155,6 +155,12 @@ impl Template {
         parts.iter().filter(|part| matches!(part, Part::Value(..))).count()
     }
 
+    /// How many of them are a text that callers choose.
+    pub(super) fn variables_of_callers_text(&self) -> usize {
+        let Self::Variable(parts) = self else { return 0 };
+        parts.iter().filter(|part| matches!(part, Part::Value(key, _) if key.has_callers_text())).count()
+    }
+
     /// What stands between two `*`, and so may stand anywhere.
     fn searched(&self) -> Vec<Vec<Part>> {
         let whole: Vec<Part> = match self {

@@ -186,14 +186,23 @@ pub(crate) fn of_key(policy: &KeyPolicy, arn: &str) -> Compiled {
     saved(&KEY_POLICY.into(), &policy.document, &policy.names, Kind::Key { arn: Some(arn) })
 }
 
-/// A policy as it is in the metadata: whom its ARNs meant when it was put they mean still.
+/// A policy as it is in the metadata: whom its ARNs meant when it was put they mean still, and what was taken then is.
 fn saved(name: &PolicyName, document: &str, names: &Names, kind: Kind<'_>) -> Compiled {
     let bindings = Bindings::new(names.clone());
     let resolve = |arn: &str| -> Option<PrincipalId> { bindings.resolve(arn) };
-    match Policy::compile(name, document, kind, &resolve) {
-        Ok(compiled) => Some(Arc::new(compiled.policy)),
+    // Those of keys have one name, which says of none whose it is.
+    let key = if let Kind::Key { arn } = kind { arn } else { None };
+    match Policy::compile_saved(name, document, kind, &resolve) {
+        Ok(compiled) => {
+            for finding in compiled.warnings.iter().filter(|finding| finding.problem.is_of_today()) {
+                tracing::warn!(policy = %name, key, %finding,
+                    "a policy would not be taken as it is today; it decides as it did, and should be put anew without this");
+            }
+            Some(Arc::new(compiled.policy))
+        }
         Err(error) => {
-            tracing::error!(policy = %name, %error, "a policy cannot be read, so that whom it is about may do nothing");
+            tracing::error!(policy = %name, key, %error,
+                "a policy cannot be read, so that whom it is about may do nothing; have it put anew");
             None
         }
     }

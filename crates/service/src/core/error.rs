@@ -73,6 +73,16 @@ impl Error {
         }
     }
 
+    /// Something was changed during each of several last looks at the results of a batch, and a further one would take too
+    /// long to have everybody wait for it who changes something.
+    pub(crate) fn changed_all_the_time() -> Self {
+        Self::transient(
+            Exception::KmsInternal,
+            "keys or permissions were changed each time that the results of the batch were looked at before they are given \
+             out, so that they are withheld; try again in a moment, with fewer items at once",
+        )
+    }
+
     /// That the call is about to be carried out was not accepted by the log, so that it was not.
     pub(crate) fn not_intended() -> Self {
         Self::transient(

@@ -27,7 +27,7 @@ use crate::core::keyring::{Entry, Keyring, Target};
 use crate::core::noted::Noted;
 use crate::core::rate::Rates;
 use crate::core::recorder::{About, Ending};
-use crate::core::release::{SLICE, TOGETHER};
+use crate::core::release::{Looked, SLICE, TOGETHER};
 use crate::core::shares::{ClustersOf, Share, share_of};
 use crate::core::validate;
 use crate::{Error, RequestContext};
@@ -223,7 +223,8 @@ impl Core {
         Ok(clusters)
     }
 
-    /// The last look: what has come to be forbidden since `before` is withheld. Says how many results that are.
+    /// The last look, for as long as others can do without their turn: what has come to be forbidden since `before` is
+    /// withheld.
     fn withhold<T>(
         &self,
         call: &RequestContext,
@@ -231,15 +232,20 @@ impl Core {
         before: (&Keyring, &Arc<Authority>),
         asked: &[Option<Asked<'_>>],
         results: &mut [Result<T, Error>],
-    ) -> usize {
+    ) -> Looked {
         let (keyring, authority) = (self.keyring(), self.authority());
         // Nothing was changed meanwhile, as nearly always: what was decided still stands.
         if Arc::ptr_eq(&keyring.catalogue, &before.0.catalogue) && Arc::ptr_eq(&authority, before.1) {
-            return 0;
+            return Looked { results: results.len(), withheld: 0 };
         }
-        let judge = Judge::new(self, &keyring, &authority, call);
-        let mut withheld = 0;
-        for (asked, result) in asked.iter().zip(results).filter(|(_, result)| result.is_ok()) {
+        let (judge, until) = (Judge::new(self, &keyring, &authority, call), self.clock().now() + SLICE);
+        let mut all = asked.iter().zip(results);
+        let (mut count, mut withheld) = (0, 0);
+        for (asked, result) in at_once(&mut all, || self.clock().now() < until) {
+            count += 1;
+            if result.is_err() {
+                continue;
+            }
             let Some(Asked { target, said, source }) = asked else { continue };
             let look = |access: KeyAccess<'_, '_>, target: Target<'_>, said: &Said| {
                 access.open(target.entry.key.id, said.parameters()).map(drop)
@@ -257,7 +263,7 @@ impl Core {
                 withheld += 1;
             }
         }
-        withheld
+        Looked { results: count, withheld }
     }
 
     /// Takes one encryption of the target's budget; waits only where no reserved one is left.

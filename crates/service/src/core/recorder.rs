@@ -14,6 +14,7 @@ pub use super::refusals::RefusedCall;
 pub use super::service_event::ServiceEvent;
 use super::waiting::Waiting;
 use crate::core::Core;
+use crate::core::release::Looked;
 use crate::{Error, RequestContext};
 use audit::event::{EventId, Fields, Items, Value};
 use audit::log::Position;
@@ -225,14 +226,14 @@ impl Core {
     /// Ends a call that has done its work: record, last look, and again until a look withholds nothing more; then what
     /// is left may be given out.
     ///
-    /// `look` gets some of the results, with the place of the first. It withholds those that have come to be forbidden, each
-    /// once, and says how many. What one look finds is decided by one state of things, which is the present one still when
-    /// a look that finds nothing has ended; nothing is awaited between this and the end of the call.
+    /// `look` gets some of the results, with the place of the first, and looks at that one at least. It withholds those that
+    /// have come to be forbidden, each once. What is found is decided by one state of things, which is the present one still
+    /// when a look that finds nothing has ended; nothing is awaited between this and the end of the call.
     pub(crate) async fn conclude<T>(
         &self,
         ending: Ending<'_>,
         results: &mut [Result<T, Error>],
-        mut look: impl FnMut(usize, &mut [Result<T, Error>]) -> usize,
+        mut look: impl FnMut(usize, &mut [Result<T, Error>]) -> Looked,
     ) {
         let mut phase = Phase::Ended;
         loop {

@@ -11,6 +11,7 @@ use super::naming::alias_in;
 use super::recorder::Ending;
 use crate::core::Core;
 use crate::core::pipeline::guarded;
+use crate::core::release::Looked;
 use crate::{Error, RequestContext};
 use model::id::KeyId;
 use model::operation::{Effect, Operation};
@@ -212,7 +213,7 @@ impl Ending<'_> {
     }
 }
 
-/// The last look at a result, and how many it withholds.
+/// The last look at a result.
 fn withhold<T>(
     core: &Core,
     call: &RequestContext,
@@ -220,15 +221,16 @@ fn withhold<T>(
     resource: &Named,
     result: &mut [Result<T, Error>],
     still: &impl Fn(&Core, &T) -> Result<(), Error>,
-) -> usize {
-    let [result] = result else { return 0 };
-    let Ok(done) = &*result else { return 0 };
+) -> Looked {
+    let nothing = Looked { results: 1, withheld: 0 };
+    let [result] = result else { return nothing };
+    let Ok(done) = &*result else { return nothing };
     let look = resource.is_still_allowed(core, call, operation).and_then(|()| still(core, done));
     match look {
-        Ok(()) => 0,
+        Ok(()) => nothing,
         Err(error) => {
             *result = Err(error);
-            1
+            Looked { results: 1, withheld: 1 }
         }
     }
 }

@@ -192,7 +192,8 @@ pub(crate) type Underway = HashMap<KeyId, Outcome>;
 #[derive(Clone)]
 pub(crate) struct Outcome {
     told: watch::Receiver<Option<Result<(), Error>>>,
-    /// Why a key is rotated: before there is a row of the version, nothing else says so.
+    /// Why a key is rotated: before there is a row of the version that is unfinished, and between its end and that of this,
+    /// nothing else says so.
     cause: Option<RotationCause>,
 }
 
@@ -260,17 +261,17 @@ impl Lifecycle {
     }
 
     /// Starts the procedure for a version that is being made, or joins the one of its key that is under way. It runs to
-    /// its end by itself.
-    pub(crate) fn finish(&self, underway: &mut Underway, plan: Plan) -> Outcome {
+    /// its end by itself. `cause`: why it was begun, as its row has it; absent for a key's first one alone.
+    pub(crate) fn finish(&self, underway: &mut Underway, plan: Plan, cause: Option<RotationCause>) -> Outcome {
         let lifecycle = self.clone();
-        self.run(underway, plan.version.key, None, async move {
+        self.run(underway, plan.version.key, cause, async move {
             let (result, leftover) = lifecycle.carry_out(&plan).await;
             (result, (leftover == Leftover::ToUndo).then_some(plan))
         })
     }
 
     /// Runs a procedure that makes a version of a key, unless one is under way: then that one's outcome is told. It gives
-    /// its result, and the plan that has to be undone. `cause`: why it rotates the key, where no row says so.
+    /// its result, and the plan that has to be undone. `cause`: why it rotates the key.
     fn run(
         &self,
         underway: &mut Underway,

@@ -76,7 +76,7 @@ impl Lifecycle {
         let wanted = (creates || row.state == KeyState::Enabled) && in_place == members.in_place;
         let plan = Plan { version, members, origin: Origin::Interrupted };
         let outcome = match wanted {
-            true => self.finish(&mut creations, plan),
+            true => self.finish(&mut creations, plan, made.cause),
             false => {
                 tracing::info!(%version, "an unfinished key version that is not wanted any more is taken away");
                 // Whoever asks for a version meanwhile is not told that there is one.

@@ -34,9 +34,9 @@ impl Lifecycle {
             }
             Some(version) => {
                 let plan = Plan { version: version.id, members, origin: Origin::Interrupted };
-                self.finish(&mut underway, plan)
+                self.finish(&mut underway, plan, version.cause)
             }
-            // It lists the tokens still, and has no row.
+            // It lists the tokens still, and has no row; or its version is current this moment, and it is listed still.
             None if underway.get(&key).is_some_and(|outcome| outcome.rotates_otherwise(cause)) => {
                 return Err(self.core.of_store(store::Error::Rotating(key)));
             }

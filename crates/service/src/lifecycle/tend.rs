@@ -24,8 +24,9 @@ const EVERY: Duration = Duration::from_secs(5);
 const USAGE: Duration = Duration::from_secs(30);
 /// A turn counts no more of its time than this as time in which the daemon ran: it may have been stopped.
 const LONGEST: Duration = Duration::from_secs(60);
-/// For so long, of the daemon's own running time, the date of a deletion must have been past: a clock that is wrong for a
-/// while destroys nothing. AWS too allows itself a day.
+/// For so long, of the daemon's own running time, the date of a deletion must have been past, or the next rotation of a key too
+/// far ahead: a clock that is wrong for a while destroys nothing, and sets no period anew. AWS too allows itself a day for
+/// deletions.
 pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of that time may be lost by a crash.
 const RECORD: Duration = Duration::from_secs(10 * 60);
@@ -39,13 +40,34 @@ pub(crate) struct Turns {
     told: Option<Instant>,
     /// Time for which deletions were overdue that is not on record yet.
     overdue: HashMap<KeyId, Duration>,
+    /// For how long the next rotation of keys was too far ahead. A restart begins it again.
+    ahead: HashMap<KeyId, (Rotation, Duration)>,
     /// Rotations are under way.
     rotating: Arc<AtomicBool>,
 }
 
 impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { last: now, told: None, overdue: HashMap::new(), rotating: Arc::default() }
+        let (overdue, ahead) = (HashMap::new(), HashMap::new());
+        Self { last: now, told: None, overdue, ahead, rotating: Arc::default() }
+    }
+
+    /// For how long the daemon ran since the turn before.
+    fn ran(&mut self, now: Instant) -> Duration {
+        let ran = now.saturating_duration_since(self.last).min(LONGEST);
+        self.last = now;
+        ran
+    }
+
+    /// Which of these rotations, that are too far ahead now, were so for long enough, each the same all that time.
+    fn ahead_for_certain(&mut self, ahead: HashMap<KeyId, Rotation>, ran: Duration) -> Vec<(KeyId, Rotation)> {
+        self.ahead.retain(|key, (rotation, _)| ahead.get(key) == Some(rotation));
+        let lasted = |(key, rotation): (KeyId, Rotation)| {
+            let (_, lasted) = self.ahead.entry(key).or_insert((rotation, Duration::ZERO));
+            *lasted += ran;
+            (*lasted >= CERTAIN).then_some((key, rotation))
+        };
+        ahead.into_iter().filter_map(lasted).collect()
     }
 
     /// Ends when no rotations are under way.
@@ -75,15 +97,14 @@ impl Lifecycle {
             self.core.record_usage().await;
         }
         self.core.record_what_waits().await;
-        self.tend_deletions(turns).await;
-        self.begin_periods_anew().await;
+        let ran = turns.ran(now);
+        self.tend_deletions(turns, ran).await;
+        self.begin_periods_anew(turns, ran).await;
         self.rotate_what_is_due(turns);
     }
 
-    async fn tend_deletions(&self, turns: &mut Turns) {
-        let (now, date) = (self.core.clock().now(), self.core.clock().unix_millis());
-        let ran = now.saturating_duration_since(turns.last).min(LONGEST);
-        turns.last = now;
+    async fn tend_deletions(&self, turns: &mut Turns, ran: Duration) {
+        let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let (mut to_record, mut to_forget) = (Vec::new(), Vec::new());
         turns.overdue.retain(|key, _| catalogue.key(*key).is_some());
@@ -162,13 +183,15 @@ impl Lifecycle {
     }
 
     /// Has the period of a key begin now whose next rotation is further ahead than that: it was rotated, or told to be, by a
-    /// clock that was put back since, and would not be rotated for as long as that was ahead.
-    async fn begin_periods_anew(&self) {
+    /// clock that was put back since, and would not be rotated for as long as that was ahead. Not before that has lasted: it
+    /// may be now that the clock is wrong, and behind, and when it is put right all of these keys would be due.
+    async fn begin_periods_anew(&self, turns: &mut Turns, ran: Duration) {
         let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let rotated = catalogue.keys_in(KeyState::Enabled).filter_map(|key| Some((key.id, key.rotation?)));
+        let ahead = rotated.filter(|(_, rotation)| is_too_far_ahead(*rotation, date)).collect();
         let mut anew = 0;
-        for (key, rotation) in rotated.filter(|(_, rotation)| is_too_far_ahead(*rotation, date)).take(ANEW) {
+        for (key, rotation) in turns.ahead_for_certain(ahead, ran).into_iter().take(ANEW) {
             if let Err(error) = self.core.store().begin_period_anew(key, rotation).await {
                 tracing::debug!(%key, %error, "the period of the key's rotation could not begin anew yet");
                 break;

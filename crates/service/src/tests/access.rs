@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bench::{Bench, Manner, exception, plain, sealed};
 use crate::GrantTokens;
 use crate::core::recorder::Phase;
-use crate::{CreateAliasInput, CreateKeyInput, Error, ReEncryptInput, RequestContext};
+use crate::{CreateAliasInput, CreateKeyInput, Error, PutKeyPolicyInput, ReEncryptInput, RequestContext};
 use model::exception::Exception;
 use model::id::{KeyId, PolicyName, PrincipalId};
 use model::operation::Operation;
@@ -163,6 +163,30 @@ async fn a_key_leaves_it_to_identity_policies_where_its_policy_names_the_account
     assert!(is_denied(encrypt(&bench, "bert", &key.arn, None).await), "mapped to nobody");
     principal(&bench, HERE, "bert").await;
     assert!(is_denied(encrypt(&bench, "bert", &key.arn, None).await), "somebody else of this name");
+}
+
+/// It may be of a release that had no such bounds. Were it not read, nobody could use the key, nor put another policy.
+#[tokio::test]
+async fn a_policy_that_is_there_decides_although_it_would_not_be_taken_today() {
+    let bench = bench().await;
+    let (key, named) = (created(&bench).await, arn(HERE, "anna"));
+    let anna = principal(&bench, HERE, "anna").await;
+    let values = vec!["\"*acb*\""; 300].join(",");
+    let condition = format!("{{\"StringNotLike\":{{\"kms:EncryptionContext:tenant\":[{values}]}}}}");
+    let plain = of_key("Allow", &named, "kms:*");
+    let costly = plain.replace(",\"Action\"", &format!(",\"Condition\":{condition},\"Action\""));
+    let of_key = |statement: &str| PutKeyPolicyInput {
+        key_id: key.arn.clone(),
+        policy: format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}"),
+        ..PutKeyPolicyInput::default()
+    };
+    let refused = bench.service.put_key_policy(&by(&bench, "admin"), of_key(&costly)).await;
+    assert_eq!(exception(refused), Exception::MalformedPolicyDocument);
+    put(&bench, key.id, &[costly], &[(&named, &anna)]).await;
+    encrypt(&bench, "anna", &key.arn, Some("7")).await.unwrap();
+    assert!(is_denied(encrypt(&bench, "anna", &key.arn, Some("-acb-")).await));
+    bench.service.put_key_policy(&by(&bench, "anna"), of_key(&plain)).await.unwrap();
+    encrypt(&bench, "anna", &key.arn, Some("-acb-")).await.unwrap();
 }
 
 #[tokio::test]

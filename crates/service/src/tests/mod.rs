@@ -30,6 +30,7 @@ mod key_store_names;
 mod keyring;
 mod keys;
 mod names;
+mod periods;
 mod permissions;
 mod rates;
 mod re_encrypt;

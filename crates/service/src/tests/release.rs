@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::bench::{Bench, plain};
 use crate::core::access::Named;
 use crate::core::recorder::{Ending, Phase};
-use crate::core::release::TOGETHER;
+use crate::core::release::{Looked, TOGETHER};
 use crate::{Error, RequestContext};
+use model::clock::Clock;
 use model::exception::Exception;
 use model::limits;
 use model::operation::Operation;
@@ -18,9 +20,14 @@ fn ending<'a>(bench: &Bench, call: &'a RequestContext) -> Ending<'a> {
 }
 
 /// Withholds what is there still.
-fn withheld(results: &mut [Result<(), Error>], error: &Error) -> usize {
+fn withheld(results: &mut [Result<(), Error>], error: &Error) -> Looked {
     let there = results.iter_mut().filter(|result| result.is_ok());
-    there.map(|result| *result = Err(error.clone())).count()
+    let withheld = there.map(|result| *result = Err(error.clone())).count();
+    Looked { results: results.len(), withheld }
+}
+
+fn nothing(results: &[Result<(), Error>]) -> Looked {
+    Looked { results: results.len(), withheld: 0 }
 }
 
 /// Were the lock held during the look, the change in it would wait for its end, and it for the change.
@@ -45,7 +52,10 @@ async fn a_change_is_answered_while_results_are_looked_at_and_nothing_is_given_o
                 }),
                 _ => {}
             }
-            found.map_or_else(|error| withheld(results, &error), |()| 0)
+            match found {
+                Ok(()) => nothing(results),
+                Err(error) => withheld(results, &error),
+            }
         })
         .await;
         let [result] = results;
@@ -66,17 +76,52 @@ async fn somebody_who_makes_changes_all_the_time_holds_back_no_result() {
     let bench = Bench::new().await;
     let (core, call) = (&bench.service.core, bench.call());
     let (mut held, mut results) = (Vec::new(), [Ok(())]);
-    core.conclude(ending(&bench, &call), &mut results, |_, _| {
+    core.conclude(ending(&bench, &call), &mut results, |_, results| {
         held.push(core.is_release_held());
         if !core.is_release_held() {
             bench.may_everything();
         }
-        0
+        nothing(results)
     })
     .await;
     assert!(results[0].is_ok());
     let (last, before) = held.split_last().unwrap();
     assert!(*last && !before.is_empty() && before.iter().all(|held| !held), "{held:?}");
+}
+
+/// Whoever changes something would wait for it, and everybody else behind that.
+#[tokio::test]
+async fn many_results_that_take_long_to_look_at_are_withheld_rather_than_looked_at_under_the_lock() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let (core, call) = (&bench.service.core, bench.call());
+    for (each, given) in [(Duration::from_millis(1), true), (Duration::from_millis(3), false)] {
+        bench.recorder.taken();
+        let mut held = false;
+        let mut results: Vec<Result<(), Error>> = (0..3).map(|_| Ok(())).collect();
+        core.conclude(ending(&bench, &call), &mut results, |_, results| {
+            held |= core.is_release_held();
+            if results.iter().any(Result::is_ok) {
+                bench.clock.advance(each * u32::try_from(results.len()).unwrap());
+            }
+            if !core.is_release_held() {
+                bench.may_everything();
+            }
+            nothing(results)
+        })
+        .await;
+        let phases: Vec<_> = bench.recorder.taken().iter().map(|record| record.phase).collect();
+        if given {
+            assert!(held && results.iter().all(Result::is_ok));
+            assert_eq!(phases, [Phase::Ended]);
+            continue;
+        }
+        let refused = |result: Result<(), Error>| {
+            let error = result.unwrap_err();
+            (error.exception, error.retryable)
+        };
+        assert!(results.into_iter().all(|result| refused(result) == (Exception::KmsInternal, true)));
+        assert_eq!(phases, [Phase::Ended, Phase::Withheld], "and that is on record");
+    }
 }
 
 #[tokio::test]
@@ -92,9 +137,11 @@ async fn others_have_their_turn_while_many_results_are_looked_at() {
     let (mut next, mut turns) = (0, Vec::new());
     core.conclude(ending(&bench, &call), &mut results, |from, some| {
         assert_eq!(from, next, "each once, in their order");
-        next += some.len();
+        // It stops where it has taken long enough.
+        let looked = nothing(&some[..some.len().min(10)]);
+        next += looked.results;
         turns.push(ran.load(Ordering::Relaxed));
-        0
+        looked
     })
     .await;
     other.await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::bench::{Bench, exception, plain, sealed};
@@ -17,18 +18,18 @@ use store::{Begun, NewKey, Rotating};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The numbers of a key's versions, and which of them encrypts.
-fn versions(bench: &Bench, key: &crate::KeyMetadata) -> (Vec<u32>, u32) {
+pub(super) fn versions(bench: &Bench, key: &crate::KeyMetadata) -> (Vec<u32>, u32) {
     let catalogue = bench.store.catalogue();
     let row = catalogue.key(key.id).unwrap();
     (row.versions.iter().map(|version| version.id.version).collect(), row.current_version)
 }
 
-fn turns(bench: &Bench) -> Turns {
+pub(super) fn turns(bench: &Bench) -> Turns {
     Turns::new(bench.clock.now())
 }
 
 /// One turn of what is done about keys, and what it has begun.
-async fn turn(bench: &Bench, turns: &mut Turns) {
+pub(super) async fn turn(bench: &Bench, turns: &mut Turns) {
     bench.service.lifecycle.tend_keys_once(turns).await;
     turns.rotated().await;
 }
@@ -111,6 +112,43 @@ async fn one_that_is_made_for_another_reason_is_not_joined() {
     assert_eq!(causes(), [RotationCause::Period]);
     bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
     assert_eq!(causes(), [RotationCause::Period, RotationCause::Request]);
+}
+
+/// Its version may be current already while it is listed still: there is no unfinished row any more that says why.
+#[tokio::test]
+async fn one_that_was_interrupted_is_not_joined_for_another_reason_as_it_ends() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let hsms: Vec<_> =
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    let version = KeyVersionId { key: key.id, version: 2 };
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Wear, in_place: false }, &hsms).await.unwrap();
+    bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    let service = bench.service.clone();
+    let resuming = tokio::spawn(async move { service.resume().await });
+    let lifecycle = &bench.service.lifecycle;
+    let listed = loop {
+        let underway = lifecycle.creations().lock().await;
+        if underway.contains_key(&key.id) {
+            break underway;
+        }
+        drop(underway);
+        tokio::task::yield_now().await;
+    };
+    // It has its turn before the other one is taken off the list.
+    let mut rotating = std::pin::pin!(lifecycle.rotate(key.id, RotationCause::Request));
+    assert!(rotating.as_mut().now_or_never().is_none());
+    drop(permit);
+    while versions(&bench, &key).1 != 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(listed);
+    assert_eq!(exception(rotating.await), Exception::Conflict);
+    resuming.await.unwrap();
+    lifecycle.creations().ended(key.id).await;
+    lifecycle.rotate(key.id, RotationCause::Request).await.unwrap();
+    assert_eq!(versions(&bench, &key), (vec![1, 2, 3], 3));
 }
 
 /// An HSM that is known to take no more is not filled until it says so itself, half-way through a key.
@@ -343,70 +381,6 @@ async fn many_who_ask_at_once_get_one_version() {
     let rotations = join_all((0..8).map(|_| bench.service.rotate_key_on_demand(&call, &id))).await;
     assert!(rotations.iter().all(Result::is_ok), "{rotations:?}");
     assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
-}
-
-#[tokio::test]
-async fn a_period_that_is_over_rotates_once() {
-    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
-    let key = bench.create().await;
-    let (id, call) = (key.id.to_string(), bench.call());
-    let mut turns = turns(&bench);
-    for (days, refused) in [(89, true), (90, false), (2_560, false), (2_561, true)] {
-        let enabled = bench.service.enable_key_rotation(&call, &id, Some(days)).await;
-        assert_eq!(enabled.is_err(), refused, "{days} days");
-    }
-    bench.service.enable_key_rotation(&call, &id, None).await.unwrap();
-    let status = bench.service.get_key_rotation_status(&call, &id).await.unwrap();
-    assert_eq!((status.enabled, status.period_days), (true, Some(365)));
-    bench.clock.advance(364 * DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key), (vec![1], 1));
-    // Somebody's own rotation does not shift it.
-    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
-    bench.clock.advance(DAY);
-    turn(&bench, &mut turns).await;
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key), (vec![1, 2, 3], 3));
-    let (_, page) = bench.service.list_key_rotations(&bench.call(), &id, false, None, "").await.unwrap();
-    let causes: Vec<_> = page.items.iter().map(|one| one.cause).collect();
-    assert_eq!(causes, [Some(RotationCause::Request), Some(RotationCause::Period)]);
-    // A key that is disabled as its period ends is rotated when it is enabled again.
-    bench.service.disable_key(&bench.call(), &id).await.unwrap();
-    bench.clock.advance(366 * DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key).1, 3);
-    bench.service.enable_key(&bench.call(), &id).await.unwrap();
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key).1, 4);
-    bench.service.disable_key_rotation(&bench.call(), &id).await.unwrap();
-    bench.clock.advance(3_000 * DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key).1, 4);
-    assert!(!bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap().enabled);
-}
-
-/// What it sets would else hold for as long as it was ahead.
-#[tokio::test]
-async fn a_clock_that_is_ahead_for_a_while_shifts_no_rotation_by_more_than_a_period() {
-    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
-    let key = bench.create().await;
-    let (id, mut turns) = (key.id.to_string(), turns(&bench));
-    bench.service.enable_key_rotation(&bench.call(), &id, Some(90)).await.unwrap();
-    bench.clock.advance(3_650 * DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key).1, 2);
-    bench.clock.set_back(3_649 * DAY);
-    turn(&bench, &mut turns).await;
-    let status = bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap();
-    let day = i64::try_from(DAY.as_millis()).unwrap();
-    assert_eq!((status.period_days, status.next), (Some(90), Some(91 * day)));
-    // By a day at most it is put right without that.
-    bench.clock.set_back(DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(bench.store.catalogue().key(key.id).unwrap().rotation.unwrap().next, 91 * day);
-    bench.clock.advance(91 * DAY);
-    turn(&bench, &mut turns).await;
-    assert_eq!(versions(&bench, &key).1, 3);
 }
 
 #[tokio::test]

@@ -43,6 +43,12 @@ async fn what_a_deletion_was_overdue_is_forgotten_where_it_is_not_any_more() {
     store.forget_overdue(&[past, ahead]).await.unwrap();
     let overdue = |key| store.catalogue().key(key).unwrap().deletion.unwrap().overdue;
     assert_eq!([overdue(past), overdue(ahead)], [ran, Duration::ZERO]);
+    // Also where the disk is full, and nothing is added.
+    bench.clock.set_back(Duration::from_secs(4));
+    store.spend_reserve();
+    assert!(store.add_overdue(&[(past, ran)]).await.is_err());
+    store.forget_overdue(&[past]).await.unwrap();
+    assert_eq!(overdue(past), Duration::ZERO);
 }
 
 #[tokio::test]

@@ -167,4 +167,18 @@ fn what_was_made_to_be_slow_is_refused() {
     assert_said(&keys(&values("a", 1_000)), &[]);
     assert_said(&keys(&values("${aws:username}", 15)), &[]);
     assert_said(&keys(&values("${aws:username}", 16)), &["error line 1: too many conditions…"]);
+    // The values of a key are as many as its owner wants.
+    let aliases = |values: &str| {
+        of_key(&condition(&format!("{{\"ForAnyValue:StringLike\": {{\"kms:ResourceAliases\": [{values}]}}}}")))
+    };
+    assert_said(&aliases(&values("alias/${aws:PrincipalTag/team}-*", 300)), &[]);
+    // What a caller sends is folded for each of them.
+    let folded = |key: &str, values: &str| {
+        of_key(&condition(&format!("{{\"StringNotEqualsIgnoreCase\": {{\"{key}\": [{values}]}}}}")))
+    };
+    for key in ["kms:EncryptionContext:x", "aws:PrincipalTag/team"] {
+        assert_said(&folded(key, &values("${kms:EncryptionContext:y}", 256)), &[]);
+        assert_said(&folded(key, &values("${kms:EncryptionContext:y}", 257)), &["error line 1: too many conditions…"]);
+        assert_said(&folded(key, &values("${aws:username}", 300)), &[]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::decisions::all;
 use super::world::{Given, HERE, KEY, arn, compile, id, identity_policy, key_policy, short, text};
-use crate::policy::{Bindings, Kind, Policy, Rules, decide, keeps_control, shown};
+use crate::policy::{Bindings, Kind, Policy, Problem, Rules, decide, keeps_control, shown};
 
 fn allow(whom: &str, action: &str, condition: &str) -> String {
     format!(
@@ -51,6 +51,42 @@ fn a_stored_policy_decides_as_it_did_when_it_was_put() {
         compared += 1;
     }
     assert!(compared > 300);
+}
+
+/// One that could not be read would deny everything that it has a say in.
+#[test]
+fn a_stored_policy_that_would_be_refused_today_decides_all_the_same() {
+    let values = |value: &str, times: usize| vec![format!("\"{value}\""); times].join(",");
+    let costly = format!("{{\"StringLike\": {{\"kms:EncryptionContext:x\": [{}]}}}}", values("*a?b*", 150));
+    let many = format!("{{\"StringLike\": {{\"kms:EncryptionContext:x\": [{}]}}}}", values("*acb*", 300));
+    let offset = "{\"DateGreaterThan\": {\"aws:CurrentTime\": [\"2026-01-01T00:00:00+01:75\"]}}".to_owned();
+    let kind = Kind::Key { arn: Some(KEY) };
+    for (condition, problem, at) in [
+        (costly, Problem::TooSlow, ""),
+        (many, Problem::TooManyPasses, ""),
+        (
+            offset,
+            Problem::Value {
+                value: "2026-01-01T00:00:00+01:75".into(),
+                expected: "a date of ISO 8601 or a number of seconds since 1970",
+            },
+            "Statement[0].Condition.DateGreaterThan.\"aws:CurrentTime\"[0]",
+        ),
+    ] {
+        let text = text(&[allow(&arn("anna"), "kms:*", &format!(", \"Condition\": {condition}"))]);
+        let put = Policy::compile(&"default".into(), &text, kind, &super::world::resolve).unwrap_err();
+        assert_eq!(put.0.iter().map(|one| &one.problem).collect::<Vec<_>>(), [&problem]);
+        let stored = Policy::compile_saved(&"default".into(), &text, kind, &super::world::resolve).unwrap();
+        let told: Vec<_> = stored.warnings.iter().filter(|one| one.problem.is_of_today()).collect();
+        assert_eq!(told.iter().map(|one| (&one.problem, &*one.place)).collect::<Vec<_>>(), [(&problem, at)]);
+        let rules = Rules { key_policy: Some(&stored.policy), ..Rules::default() };
+        let decided = |line: &str| Given::parse(line).with(|request| decide(request, &rules).is_allowed());
+        assert!(decided("anna kms:Encrypt key ctx:x=--acb--"), "{problem}");
+        assert!(!decided("bert kms:Encrypt key ctx:x=--acb--"), "{problem}");
+    }
+    let wrong =
+        text(&[allow(&arn("anna"), "kms:*", ", \"Condition\": {\"DateLessThan\": {\"aws:CurrentTime\": \"soon\"}}")]);
+    assert!(Policy::compile_saved(&"default".into(), &wrong, kind, &super::world::resolve).is_err());
 }
 
 #[test]

@@ -1,0 +1,108 @@
+//! Keys that are rotated by themselves as their periods end, and clocks that are wrong for a while.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use super::rotation::{turn, turns, versions};
+use crate::lifecycle::tend::Turns;
+use model::clock::Clock;
+use model::key::RotationCause;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// As many hours of turns.
+async fn run(bench: &Bench, turns: &mut Turns, hours: u32) {
+    let every = Duration::from_secs(60);
+    for _ in 0..hours * 60 {
+        bench.clock.advance(every);
+        turn(bench, turns).await;
+    }
+}
+
+#[tokio::test]
+async fn a_period_that_is_over_rotates_once() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let (id, call) = (key.id.to_string(), bench.call());
+    let mut turns = turns(&bench);
+    for (days, refused) in [(89, true), (90, false), (2_560, false), (2_561, true)] {
+        let enabled = bench.service.enable_key_rotation(&call, &id, Some(days)).await;
+        assert_eq!(enabled.is_err(), refused, "{days} days");
+    }
+    bench.service.enable_key_rotation(&call, &id, None).await.unwrap();
+    let status = bench.service.get_key_rotation_status(&call, &id).await.unwrap();
+    assert_eq!((status.enabled, status.period_days), (true, Some(365)));
+    bench.clock.advance(364 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1], 1));
+    // Somebody's own rotation does not shift it.
+    bench.service.rotate_key_on_demand(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(DAY);
+    turn(&bench, &mut turns).await;
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key), (vec![1, 2, 3], 3));
+    let (_, page) = bench.service.list_key_rotations(&bench.call(), &id, false, None, "").await.unwrap();
+    let causes: Vec<_> = page.items.iter().map(|one| one.cause).collect();
+    assert_eq!(causes, [Some(RotationCause::Request), Some(RotationCause::Period)]);
+    // A key that is disabled as its period ends is rotated when it is enabled again.
+    bench.service.disable_key(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 3);
+    bench.service.enable_key(&bench.call(), &id).await.unwrap();
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 4);
+    bench.service.disable_key_rotation(&bench.call(), &id).await.unwrap();
+    bench.clock.advance(3_000 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 4);
+    assert!(!bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap().enabled);
+}
+
+/// What it sets would else hold for as long as it was ahead.
+#[tokio::test]
+async fn a_clock_that_is_ahead_for_a_while_shifts_no_rotation_by_more_than_a_period() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let (id, mut turns) = (key.id.to_string(), turns(&bench));
+    bench.service.enable_key_rotation(&bench.call(), &id, Some(90)).await.unwrap();
+    bench.clock.advance(3_650 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 2);
+    bench.clock.set_back(3_649 * DAY);
+    run(&bench, &mut turns, 24).await;
+    let status = bench.service.get_key_rotation_status(&bench.call(), &id).await.unwrap();
+    let day = i64::try_from(DAY.as_millis()).unwrap();
+    assert_eq!((status.period_days, status.next), (Some(90), Some(92 * day)));
+    // By a day at most it is put right without that.
+    bench.clock.set_back(DAY);
+    run(&bench, &mut turns, 25).await;
+    assert_eq!(bench.store.catalogue().key(key.id).unwrap().rotation.unwrap().next, 92 * day);
+    bench.clock.advance(91 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 3);
+}
+
+/// Else all keys would be due at once when it is put right, and rotated for good.
+#[tokio::test]
+async fn a_clock_that_is_behind_for_a_while_sets_no_period_anew() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    bench.clock.advance(200 * DAY);
+    let key = bench.create().await;
+    let (id, mut turns) = (key.id.to_string(), turns(&bench));
+    bench.service.enable_key_rotation(&bench.call(), &id, Some(90)).await.unwrap();
+    let next = || bench.store.catalogue().key(key.id).unwrap().rotation.unwrap().next;
+    let set = next();
+    // What one such while has counted is nothing to the next.
+    for _ in 0..2 {
+        bench.clock.set_back(150 * DAY);
+        run(&bench, &mut turns, 23).await;
+        assert_eq!(next(), set);
+        bench.clock.advance(150 * DAY);
+        turn(&bench, &mut turns).await;
+        assert_eq!((next(), versions(&bench, &key).1), (set, 1));
+    }
+    bench.clock.advance(90 * DAY);
+    turn(&bench, &mut turns).await;
+    assert_eq!(versions(&bench, &key).1, 2);
+}
