@@ -162,8 +162,8 @@ pub(super) fn hsm(view: HsmView) -> v1::HsmStatus {
     };
     let (status, ready) = (&member.status, member.status.ready.as_deref());
     let reason = match member.health {
-        // Others serve, and it will be down when they have gone.
-        Health::Healthy if !status.refused => member.reason,
+        // Others serve, and it will be down when they have gone; or no key is made or placed meanwhile.
+        Health::Healthy if !status.refused && !status.control_failed => member.reason,
         _ => member.reason.or_else(|| status.reason.clone()),
     };
     let step = |(at, step): &(SystemTime, Arc<str>)| v1::HsmStep { at: Some(time(*at)), step: step.to_string() };
