@@ -1,5 +1,7 @@
 //! A group whose HSMs have a new object only after a while, and whose sessions are on one or the other of them.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use super::rig::{Alone, objects};
@@ -10,6 +12,7 @@ use crate::harness::{context, wait};
 const SETTLES: &str = "topology.settles_ms = 1500";
 const GROUP: &str = "personality = \"luna-ha\"\n[topology]\nfailover_ms = 300\nspread = \"sessions\"\n";
 const SLOW: &str = "visible_ms = 700\n";
+const VISIBLE: Duration = Duration::from_millis(700);
 
 /// The next worker's session may be on the HSM that does not show yet what the last one has made.
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +48,9 @@ async fn callers_do_not_notice_that_a_new_key_is_on_its_way() {
     let Alone { site, control } = Alone::prepare("luna-ha", SETTLES, GROUP).await;
     let daemon = site.start().await;
     let caller = daemon.caller().await.with_deadline(wait::LONG);
+    daemon.wait_until_healthy_for(&caller).await;
+    // What workers have used already does not hide again: with a canary that is as new as these rules, that would be seen.
+    wait::pass(VISIBLE).await;
     control.set(&format!("{GROUP}{SLOW}")).unwrap();
     for _ in 0..3 {
         let (key, context) = (caller.create_key("new").await, context(&[]));

@@ -4,7 +4,9 @@ use super::*;
 
 /// What the last of so many logins has come to.
 fn runs(simulation: &mut Simulation, times: u32) -> Option<Next> {
-    (1..times).for_each(|_| drop(simulation.run(None)));
+    for _ in 1..times {
+        simulation.run(None);
+    }
     simulation.run(None)
 }
 
