@@ -1,5 +1,6 @@
 //! A session thread's tools: its session, and how an operation finds its key and survives what a session may suffer.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Instant;
 
@@ -35,6 +36,8 @@ pub(super) struct Token {
     pub(super) role: Role,
     /// Where the token is.
     pub(super) slot: Slot,
+    /// Directories that hold it, where it is files.
+    pub(super) directories: Vec<PathBuf>,
     /// Sessions that this process keeps: one for each of its threads, and the one that keeps the login.
     pub(super) sessions: u64,
     /// Keeps the login, and owns the hot copies: objects of a session die with it, and this one is never replaced.

@@ -89,7 +89,8 @@ fn configuration(tokens: Tokens) -> Option<PathBuf> {
     tokens.configuration(&|name| env::var_os(name).map(PathBuf::from))
 }
 
-fn directories(tokens: Tokens) -> Vec<PathBuf> {
+/// The directories that hold the module's tokens, as its configuration says now.
+pub(crate) fn directories(tokens: Tokens) -> Vec<PathBuf> {
     let text = configuration(tokens).and_then(|file| fs::read_to_string(file).ok());
     text.map(|text| tokens.directories(&text)).unwrap_or_default()
 }

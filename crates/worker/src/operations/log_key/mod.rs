@@ -5,9 +5,10 @@
 //! again, and takes its own away where there is another; where two do that at once, both begin anew, after pauses that
 //! differ. One look at once is not enough: what another process has just made may not be shown yet (SoftHSM shows it with
 //! the next change that somebody else makes), and what it has just made may be taken away again. So a pair is answered
-//! that stood alone in two looks with a pause between them.
+//! that stood alone in two looks with a pause between them; and where the token is files, its makers take turns ([`turn`]).
 
 pub(super) mod checkpoint;
+mod turn;
 pub(super) mod vouch;
 
 use std::thread;
@@ -85,7 +86,11 @@ pub(super) fn ensure(owner: &mut Owner) -> Result<Reply, Failure> {
         let seen = look(owner)?;
         match (seen.private.len(), seen.public.len()) {
             (0, 0) => {
-                if let Some(made) = make(owner)? {
+                // Until what is made has stood alone, or was taken away.
+                let _turn = turn::take(owner)?;
+                if look(owner)? == seen
+                    && let Some(made) = make(owner)?
+                {
                     pause(owner)?;
                     let pair = own_of(owner, &made);
                     if look(owner)? == made {
