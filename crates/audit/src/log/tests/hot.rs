@@ -102,15 +102,15 @@ fn who_comes_with_others_is_written_with_them() {
     let gather = |number, class| log.gather(Leaves::one(&record(number)).expect("a leaf"), class);
     let before = writes();
     let mut gathered: Vec<Appending> = (0..50).map(|number| gather(number, Class::Data)).collect();
-    assert!(writes() <= before + 1, "the log's own thread may have written once");
     // Who has gone by then is on record all the same.
-    drop(gathered.pop());
+    drop(gathered.remove(25));
     log.write_gathered();
-    let after = writes();
-    assert!((before + 1..=before + 2).contains(&after), "{before} {after}");
-    for (number, waiting) in (0..).zip(gathered) {
+    for (number, waiting) in (0..50).filter(|number| *number != 25).zip(gathered) {
         assert_eq!(waiting.wait(), Ok(Position { first: number, count: 1 }));
     }
+    // One of them, but for rounds of the log's own thread that end at this moment: whoever comes alone takes 50.
+    let after = writes();
+    assert!((before + 1..before + 10).contains(&after), "{before} {after}");
     log.write_gathered();
     assert_eq!(writes(), after, "nothing was left");
     let early = gather(50, Class::Data);
