@@ -133,8 +133,8 @@ async fn all_four_forms_name_a_key_where_it_is_used_and_two_where_it_is_managed(
         ];
         for refused in refused {
             let failure = refused.unwrap_err();
-            assert_eq!((failure.code, failure.reason.as_str()), (Code::NotFound, "NotFoundException"));
-            assert_eq!(failure.message, format!("Invalid keyId '{form}'"));
+            assert_eq!((failure.code, failure.reason.as_str()), (Code::InvalidArgument, "InvalidArnException"));
+            assert_eq!(failure.message, "Key Aliases are not supported for this operation.");
         }
     }
     caller.delete_alias("alias/four/forms").await.unwrap();

@@ -327,6 +327,9 @@ pub enum KeyReferenceError {
     /// An alias, with its ARN.
     #[error("Alias {0} is not found.")]
     UnknownAlias(String),
+    /// An alias, where an operation takes a key's id or ARN alone: whether there is one makes no difference.
+    #[error("Key Aliases are not supported for this operation.")]
+    AliasNotTaken,
     /// The id of a multi-Region key, with its ARN: there are none of those here.
     #[error("Key '{0}' does not exist")]
     MultiRegion(String),

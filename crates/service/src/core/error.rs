@@ -251,7 +251,7 @@ impl Error {
 impl From<KeyReferenceError> for Error {
     fn from(error: KeyReferenceError) -> Self {
         let exception = match error {
-            KeyReferenceError::MalformedArn(_) => Exception::InvalidArn,
+            KeyReferenceError::MalformedArn(_) | KeyReferenceError::AliasNotTaken => Exception::InvalidArn,
             KeyReferenceError::OtherAccount => Exception::AccessDenied,
             KeyReferenceError::NotAKeyId(_)
             | KeyReferenceError::Elsewhere(_)

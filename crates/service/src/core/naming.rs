@@ -27,15 +27,15 @@ impl Core {
         catalogue: &Catalogue,
     ) -> Result<KeyId, Error> {
         validate::key_reference(text)?;
+        let takes_aliases = operation.spec().resource == Resource::KeyOrAlias;
         let reference = self.scope().parse_key_reference(text).map_err(|error| match error {
             KeyReferenceError::OtherAccount => self.in_other_account(call, operation),
+            KeyReferenceError::UnknownAlias(_) if !takes_aliases => KeyReferenceError::AliasNotTaken.into(),
             error => error.into(),
         });
         match reference? {
             KeyReference::Id(id) => Ok(id),
-            KeyReference::Alias(_) if operation.spec().resource != Resource::KeyOrAlias => {
-                Err(KeyReferenceError::NotAKeyId(validate::shown(text)).into())
-            }
+            KeyReference::Alias(_) if !takes_aliases => Err(KeyReferenceError::AliasNotTaken.into()),
             KeyReference::Alias(name) => {
                 let unknown = || KeyReferenceError::UnknownAlias(self.scope().alias_arn(name.as_str()));
                 Ok(catalogue.key_with_alias(&name).ok_or_else(unknown)?.id)

@@ -97,10 +97,14 @@ async fn an_alias_stands_for_its_key_where_aws_takes_one() {
     assert_eq!(bench.decrypt(named(&arn)).await.unwrap(), b"secret");
     for form in [name, &arn] {
         let error = bench.service.disable_key(&bench.call(), form).await.unwrap_err();
-        assert_eq!(said(&error), (Exception::NotFound, format!("Invalid keyId '{form}'").as_str()));
-        assert_eq!(exception(bench.alias("alias/other", form).await), Exception::NotFound);
+        assert_eq!(said(&error), (Exception::InvalidArn, "Key Aliases are not supported for this operation."));
+        assert_eq!(exception(bench.alias("alias/other", form).await), Exception::InvalidArn);
         let error = bench.service.list_aliases(&bench.call(), form, None, "").await.unwrap_err();
-        assert_eq!(error.exception, Exception::NotFound);
+        assert_eq!(error.exception, Exception::InvalidArn);
+    }
+    // Whether there is such an alias, or could be one, makes no difference.
+    for form in ["alias/nobody", "alias/a:b", &format!("{SCOPE}:alias/nobody")] {
+        assert_eq!(exception(bench.service.disable_key(&bench.call(), form).await), Exception::InvalidArn, "{form}");
     }
     bench.service.update_alias(&bench.call(), name, &other.id.to_string()).await.unwrap();
     assert_eq!(

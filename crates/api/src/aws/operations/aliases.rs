@@ -3,11 +3,10 @@
 use serde::Serialize;
 
 use super::Answer;
-use super::asked::{number, text};
+use super::asked::{names_alias, number, text};
 use super::output::{Time, json, nothing};
 use crate::aws::error::Failure;
 use crate::aws::model::{Input, Object};
-use model::id::ALIAS_PREFIX;
 use service::{AliasEntry, CreateAliasInput, Page, RequestContext, Service};
 
 /// Makes an alias.
@@ -40,8 +39,7 @@ pub(super) async fn list(service: &Service, call: &RequestContext, asked: &mut I
 /// The key that is to have an alias: by its id or ARN, where AWS has a text of its own for aliases of aliases.
 fn target(asked: &Object) -> Result<String, Failure> {
     let target = text(asked, "TargetKeyId");
-    let resource = target.strip_prefix("arn:").map_or(Some(&*target), |behind| behind.splitn(5, ':').nth(4));
-    match resource.is_some_and(|resource| resource.starts_with(ALIAS_PREFIX)) {
+    match names_alias(&target) {
         true => Err(Failure::validation("Aliases must refer to keys. Not aliases")),
         false => Ok(target),
     }

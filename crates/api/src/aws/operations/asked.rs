@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::aws::error::Failure;
 use crate::aws::model::{Input, Object};
+use model::id::ALIAS_PREFIX;
 use model::secret::Secret;
 use service::{Extras, GrantTokens};
 
@@ -40,6 +41,12 @@ pub(super) fn take(asked: &mut Input, member: &str) -> Option<Secret> {
 /// A text that is to be wiped.
 pub(super) fn secret(asked: &Object, member: &str) -> Option<Secret> {
     asked.text(member).map(|text| Secret::new(text.as_bytes().to_vec()))
+}
+
+/// Whether a text names a key by an alias, or by an alias's ARN, whether there is one or not.
+pub(super) fn names_alias(key_id: &str) -> bool {
+    let resource = key_id.strip_prefix("arn:").map_or(Some(key_id), |behind| behind.splitn(5, ':').nth(4));
+    resource.is_some_and(|resource| resource.starts_with(ALIAS_PREFIX))
 }
 
 /// The grant tokens of a request.

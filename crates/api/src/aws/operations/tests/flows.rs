@@ -88,6 +88,46 @@ async fn lists_say_whether_there_is_more() {
 }
 
 #[tokio::test]
+async fn no_other_account_shares_keys() {
+    let bench = Bench::new().await;
+    let own = bench.ask("ListKeys", json!({})).await;
+    assert_eq!(own["Keys"].as_array().unwrap().len(), 2);
+    for owners in
+        [json!(["SELF"]), json!(["SELF", "OTHER_ACCOUNTS_VIA_RAM"]), json!(["OTHER_ACCOUNTS_VIA_RAM", "SELF"])]
+    {
+        assert_eq!(bench.ask("ListKeys", json!({ "ResourceOwners": owners })).await, own, "{owners}");
+    }
+    let others = json!({ "ResourceOwners": ["OTHER_ACCOUNTS_VIA_RAM"], "Limit": 1 });
+    assert_eq!(bench.ask("ListKeys", others.clone()).await, json!({ "Keys": [], "Truncated": false }));
+    // Whoever may list no keys is refused all the same.
+    let nobody = bench.ask_as("cn:nobody", "ListKeys", &others).await.unwrap_err();
+    assert_eq!(nobody.name, "AccessDeniedException");
+}
+
+#[tokio::test]
+async fn an_alias_is_taken_where_aws_takes_one() {
+    let bench = Bench::new().await;
+    let [key, _] = &bench.keys;
+    bench.ask("CreateAlias", json!({ "AliasName": "alias/a", "TargetKeyId": key })).await;
+    let arn = "arn:aws:kms:eu-central-1:111122223333:alias/a";
+    for alias in ["alias/a", "alias/nobody", arn] {
+        let (named, replicate) = (json!({ "KeyId": alias }), json!({ "KeyId": alias, "ReplicaRegion": "us-east-1" }));
+        for (operation, asked) in
+            [("DeleteImportedKeyMaterial", named.clone()), ("ReplicateKey", replicate), ("GetKeyPolicy", named)]
+        {
+            let refused = bench.refused(operation, asked).await;
+            let text = "Key Aliases are not supported for this operation.";
+            assert_eq!((refused.name, refused.message.as_str()), ("InvalidArnException", text), "{operation}");
+        }
+    }
+    for alias in ["alias/a", arn, &key.to_ascii_uppercase()] {
+        let refused = bench.refused("GetPublicKey", json!({ "KeyId": alias })).await;
+        assert_eq!(refused.name, "UnsupportedOperationException");
+    }
+    assert_eq!(bench.refused("GetPublicKey", json!({ "KeyId": "alias/nobody" })).await.name, "NotFoundException");
+}
+
+#[tokio::test]
 async fn names_and_tags_come_back() {
     let bench = Bench::new().await;
     let [one, two] = &bench.keys;
