@@ -14,15 +14,23 @@ pub(super) async fn describe(service: &Service, call: &RequestContext, asked: &m
     key_metadata::shown(key)
 }
 
-/// Lists keys.
+/// Whose keys ListKeys lists unless it is told otherwise.
+const SELF: &str = "SELF";
+
+/// Lists keys. Other accounts share none here: where theirs alone are asked for, there are none.
 pub(super) async fn list(service: &Service, call: &RequestContext, asked: &mut Input) -> Answer {
+    let owners = asked.list_of_texts("ResourceOwners");
     let input = ListKeysInput {
         limit: number(asked, "Limit"),
         marker: text(asked, "Marker"),
         detailed: false,
         filter: KeyFilter::default(),
     };
-    listed(service.list_keys(call, input).await?)
+    let own = service.list_keys(call, input).await?;
+    match owners.is_none_or(|owners| owners.iter().any(|owner| owner == SELF)) {
+        true => listed(own),
+        false => listed(Page { items: Vec::new(), next_marker: None }),
+    }
 }
 
 /// Makes a key usable.
