@@ -179,7 +179,7 @@ async fn a_deletion_is_asked_about_and_can_be_taken_back() {
     assert!(used.contains("last used by Encrypt"), "{used}");
     for days in ["6", "31"] {
         let refused = daemon.keystorectl(&["key", "schedule-deletion", &key, "--yes", "--days", days]);
-        assert!(refused.code == Some(1) && refused.err.contains("pendingWindowInDays"), "{refused:?}");
+        assert!(refused.code == Some(1) && refused.err.contains("PendingWindowInDays must be"), "{refused:?}");
     }
     daemon.keystorectl(&["key", "schedule-deletion", &key, "--yes", "--days", "7"]).ok();
     let failure = caller.decrypt(&ciphertext, &context(&[])).await.unwrap_err();

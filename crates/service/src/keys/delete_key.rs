@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::recorded::{date_for_people, note_backing_keys};
 use super::switch_key::forget;
+use crate::core::Core;
 use crate::core::access::Details;
 use crate::core::notes::Notes;
-use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
 use audit::event::Fields;
 use model::limits::DELETION_WINDOW_DAYS;
@@ -78,5 +78,8 @@ impl Service {
 /// The waiting period, in days.
 fn window(days: Option<u32>) -> Result<u32, Error> {
     let (least, most) = DELETION_WINDOW_DAYS;
-    validate::number("pendingWindowInDays", days.unwrap_or(most), least, most)
+    let days = days.unwrap_or(most);
+    // AWS's words: its model's own bounds are wider.
+    let wrong = || Error::validation(format!("PendingWindowInDays must be between {least} and {most}"));
+    if (least..=most).contains(&days) { Ok(days) } else { Err(wrong()) }
 }
