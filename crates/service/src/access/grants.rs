@@ -18,7 +18,7 @@ use crate::core::{Core, page, validate};
 use crate::keys::token::digest;
 use crate::{Error, Page, RequestContext, Service};
 use audit::event::{Fields, Value};
-use auth::grant::{Constraint, ConstraintKind, GrantOperation, Party, Terms};
+use auth::grant::{Constraint, ConstraintKind, GrantOperation, GrantOperations, Party, Terms};
 use model::exception::Exception;
 use model::id::{GrantId, KeyId, PrincipalId};
 use model::limits;
@@ -363,7 +363,10 @@ impl Core {
                 ))
             })
         };
-        let operations = operations.iter().map(operation).collect::<Result<_, Error>>()?;
+        let operations = operations.iter().map(operation).collect::<Result<GrantOperations, Error>>()?;
+        if operations.iter().eq([GrantOperation::CreateGrant]) {
+            return Err(Error::validation("Grants must not contain only the CreateGrant operation."));
+        }
         let constraint = constraint.clone().map(|(kind, pairs)| Constraint::new(kind, pairs)).transpose();
         let constraint = constraint.map_err(|error| Error::validation(format!("constraints: {error}")))?;
         let catalogue = self.store().catalogue();

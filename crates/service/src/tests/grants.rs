@@ -132,10 +132,11 @@ async fn by_a_grant_nobody_passes_on_more_than_it_allows() {
         (Some((Equals, one)), &["Decrypt"], Some((Subset, one)), false),
         (Some((Equals, one)), &["Decrypt"], Some((Equals, more)), false),
         // Constraints do not bind what has no context, and are no less asked for.
-        (Some((Subset, one)), &["CreateGrant"], None, false),
+        (Some((Subset, one)), &["CreateGrant", "DescribeKey"], None, false),
     ] {
         let (bench, key) = with_people(&["anna", "bert"]).await;
-        grant(&bench, "admin", input(&key, "anna", &["Decrypt", "CreateGrant"], constraint)).await.unwrap();
+        let passable = &["Decrypt", "DescribeKey", "CreateGrant"];
+        grant(&bench, "admin", input(&key, "anna", passable, constraint)).await.unwrap();
         let passing = grant(&bench, "anna", input(&key, "bert", operations, passed)).await;
         let case = format!("{constraint:?} {operations:?} {passed:?}");
         assert_eq!(allowed(passing.map(drop)), expected, "{case}");

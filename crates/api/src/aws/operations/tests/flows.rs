@@ -188,6 +188,11 @@ async fn grants_are_made_listed_and_ended() {
     let refused = bench.refused("CreateGrant", dry).await;
     let text = "The request would have succeeded, but the DryRun option is set.";
     assert_eq!((refused.name, refused.message.as_str()), ("DryRunOperationException", text));
+    let mut passing = asked.clone();
+    passing["Operations"] = json!(["CreateGrant", "CreateGrant"]);
+    let refused = bench.refused("CreateGrant", passing).await;
+    let text = "Grants must not contain only the CreateGrant operation.";
+    assert_eq!((refused.name, refused.message.as_str()), ("ValidationException", text));
     let made = bench.ask("CreateGrant", asked.clone()).await;
     conforms("CreateGrant", &made);
     let listed = bench.ask("ListGrants", json!({ "KeyId": key })).await;
