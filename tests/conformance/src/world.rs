@@ -252,6 +252,7 @@ impl Ask {
                 pending_window_days: self.is(&["kms:ScheduleKeyDeletion"]).then_some(self.days),
                 rotation_period_days: self.is(&["kms:EnableKeyRotation"]).then_some(self.days),
                 bypass_lockout_check: self.flag.filter(|_| self.is(&["kms:CreateKey", "kms:PutKeyPolicy"])),
+                policy_name: self.is(&["kms:PutKeyPolicy"]).then_some("default"),
                 same_key: self.flag.filter(|_| self.is(&["kms:ReEncryptFrom", "kms:ReEncryptTo"])),
             },
         })

@@ -16,7 +16,7 @@ use super::by_grant::{self, RETIRE};
 use super::compiled::{Policy, Statement};
 use super::condition::Effect;
 use super::principal::About;
-use super::request::{Parameters, Request};
+use super::request::{KEY_POLICY, Parameters, Request};
 use super::scene::Scene;
 use crate::grant::Grant;
 
@@ -201,7 +201,8 @@ pub fn retire<'a>(request: &Request<'_>, grant: &'a Grant, identity_policies: &'
 #[must_use]
 pub fn keeps_control(policy: &Policy, request: &Request<'_>, identity_policies: &[Arc<Policy>]) -> bool {
     // Of the later call all that is known is that it comes by the same way.
-    let parameters = Parameters { bypass_lockout_check: Some(false), ..Parameters::default() };
+    let (bypass_lockout_check, policy_name) = (Some(false), Some(KEY_POLICY));
+    let parameters = Parameters { bypass_lockout_check, policy_name, ..Parameters::default() };
     let later = Request { action: "kms:PutKeyPolicy", parameters, ..*request };
     decide(&later, &Rules { key_policy: Some(policy), identity_policies, grants: &[] }).is_allowed()
 }

@@ -117,6 +117,7 @@ named! {
     "kms:ScheduleKeyDeletionPendingWindowInDays" PendingWindow: Number ONE of Request;
     "kms:RotationPeriodInDays" RotationPeriod: Number ONE of Request;
     "kms:BypassPolicyLockoutSafetyCheck" BypassLockoutCheck: Flag ONE of Request;
+    "kms:PolicyName" PolicyName: Text ONE of Request;
     "kms:ReEncryptOnSameKey" ReEncryptOnSameKey: Flag ONE of Request;
     "aws:PrincipalArn" PrincipalArn: Arn ONE of Caller;
     "aws:PrincipalAccount" PrincipalAccount: Text ONE of Caller;
@@ -270,6 +271,7 @@ impl Key {
             Self::Named(Named::PendingWindow) => &["kms:ScheduleKeyDeletion"],
             Self::Named(Named::RotationPeriod) => &["kms:EnableKeyRotation"],
             Self::Named(Named::BypassLockoutCheck) => &["kms:CreateKey", "kms:PutKeyPolicy"],
+            Self::Named(Named::PolicyName) => &["kms:PutKeyPolicy"],
             Self::Named(Named::ReEncryptOnSameKey) => &["kms:ReEncryptFrom", "kms:ReEncryptTo"],
             _ => return None,
         })

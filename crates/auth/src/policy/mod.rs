@@ -46,4 +46,4 @@ pub use near::{Lack, Near, Unmet, nearest};
 pub use principal::Bindings;
 pub use reach::Home;
 pub use render::shown;
-pub use request::{Caller, Circumstances, Key, Names, NewGrant, Pairs, Parameters, Request, Target};
+pub use request::{Caller, Circumstances, KEY_POLICY, Key, Names, NewGrant, Pairs, Parameters, Request, Target};

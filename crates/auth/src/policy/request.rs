@@ -117,6 +117,9 @@ pub struct Circumstances<'a> {
     pub region: &'a str,
 }
 
+/// The name of every key's policy.
+pub const KEY_POLICY: &str = "default";
+
 /// What the operation is called with. An operation sets what it has.
 #[derive(Clone, Copy, Default)]
 pub struct Parameters<'a> {
@@ -144,6 +147,8 @@ pub struct Parameters<'a> {
     pub rotation_period_days: Option<u32>,
     /// `kms:BypassPolicyLockoutSafetyCheck`.
     pub bypass_lockout_check: Option<bool>,
+    /// `kms:PolicyName`, of a policy that is put; `default` where the request names none.
+    pub policy_name: Option<&'a str>,
     /// `kms:ReEncryptOnSameKey`.
     pub same_key: Option<bool>,
 }

@@ -201,6 +201,7 @@ impl<'a> Scene<'a> {
             Named::PendingWindow => parameters.pending_window_days.map(Value::Number),
             Named::RotationPeriod => parameters.rotation_period_days.map(Value::Number),
             Named::BypassLockoutCheck => parameters.bypass_lockout_check.map(Value::Flag),
+            Named::PolicyName => text(parameters.policy_name),
             Named::ReEncryptOnSameKey => parameters.same_key.map(Value::Flag),
             Named::PrincipalArn => text(Some(caller.arn)),
             Named::PrincipalType => {

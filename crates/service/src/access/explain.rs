@@ -6,7 +6,7 @@ use crate::core::access::{Details, NO_KEY, Named, Said};
 use crate::core::authority::{Judge, KEY_SPEC, Subject};
 use crate::core::{Core, validate};
 use crate::{Error, RequestContext, Service};
-use auth::policy::{Denying, Kind, Missing, Near, Parameters, Severity, Verdict, check};
+use auth::policy::{Denying, KEY_POLICY, Kind, Missing, Near, Parameters, Severity, Verdict, check};
 use auth::request::NO_RESOURCE;
 use model::id::{AccessKeyId, AliasName, GrantId, KeyId};
 use model::limits::{self, DELETION_WINDOW_DAYS, ROTATION_PERIOD_DEFAULT};
@@ -305,6 +305,7 @@ fn details(
         rotation_period_days: is(Operation::EnableKeyRotation).then(|| period.unwrap_or(ROTATION_PERIOD_DEFAULT)),
         bypass_lockout_check: (is(Operation::PutKeyPolicy) || is(Operation::CreateKey))
             .then_some(*bypass_lockout_check),
+        policy_name: is(Operation::PutKeyPolicy).then_some(KEY_POLICY),
         grant,
         ..Details::default()
     })

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::policies::Read;
 use crate::core::access::{Details, NO_KEY};
 use crate::core::authority::{Judge, Subject};
-use crate::core::directory::{KEY_POLICY, default_document};
+use crate::core::directory::default_document;
 use crate::core::meant::Meant;
 use crate::core::proposal::Proposal;
 use crate::core::repeated::{Again, Done};
 use crate::core::{Core, page, validate};
 use crate::{Error, RequestContext, Service};
-use auth::policy::Kind;
+use auth::policy::{KEY_POLICY, Kind};
 use model::exception::Exception;
 use model::id::KeyId;
 use model::operation::Operation;
@@ -43,8 +43,12 @@ impl Service {
         let [said, looked, same] = [&wanted; 3].map(Arc::clone);
         let done = Done::default();
         let again = Again::seen(&done, "", move |core, call, key| same.is_put(core, call, key));
-        let details =
-            Details { bypass_lockout_check: Some(bypass_lockout_check), decided_once: true, ..Details::default() };
+        let details = Details {
+            bypass_lockout_check: Some(bypass_lockout_check),
+            policy_name: known_name(&wanted.input.policy_name),
+            decided_once: true,
+            ..Details::default()
+        };
         let details = details
             .asking(move |core, say| said.proposal(core, say))
             .if_before(move |core, call, key| looked.read(core, call, key).map(drop))
@@ -103,6 +107,9 @@ impl Service {
     }
 }
 
+/// The name of the policy by which AWS shares a key with other accounts. No key has it here.
+const SHARED: &str = "AWS_RAM";
+
 /// What is to be put, and whom it names once others are told of it.
 struct Wanted {
     input: PutKeyPolicyInput,
@@ -146,6 +153,9 @@ impl Wanted {
 
     /// The policy, if it may be that of this key.
     fn read(&self, core: &Core, call: &RequestContext, key: KeyId) -> Result<Read, Error> {
+        if self.input.policy_name == SHARED {
+            return Err(Error::validation("The AWS_RAM policy can only be managed by the RAM service."));
+        }
         is_default(&self.input.policy_name)?;
         let arn = core.scope().key_arn(key);
         let read = core.read_policy(&KEY_POLICY.into(), &self.document(core)?, Kind::Key { arn: Some(&arn) })?;
@@ -198,8 +208,17 @@ fn keeps_control(judge: &Judge<'_>, policy: &auth::policy::Policy, subject: Subj
     Err(Error::permanent(Exception::MalformedPolicyDocument, what))
 }
 
+/// The policy that a request means, as conditions see it, where there could be one of that name.
+fn known_name(policy_name: &str) -> Option<&'static str> {
+    match policy_name {
+        "" | KEY_POLICY => Some(KEY_POLICY),
+        SHARED => Some(SHARED),
+        _ => None,
+    }
+}
+
 fn is_default(policy_name: &str) -> Result<(), Error> {
-    if policy_name.is_empty() || policy_name == KEY_POLICY {
+    if known_name(policy_name) == Some(KEY_POLICY) {
         return Ok(());
     }
     let shown = validate::shown(policy_name);

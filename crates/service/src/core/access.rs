@@ -95,6 +95,8 @@ pub(crate) struct Details {
     pub(crate) rotation_period_days: Option<u32>,
     /// Whether a policy is put that its caller may not be able to change.
     pub(crate) bypass_lockout_check: Option<bool>,
+    /// The policy of a key that it puts.
+    pub(crate) policy_name: Option<&'static str>,
     /// The grant that it is about.
     pub(crate) grant: Option<Granting>,
     /// What it changes may be what allows it: there is no second look once it is done.
@@ -363,6 +365,7 @@ impl Details {
             pending_window_days: *pending_window_days,
             rotation_period_days: *rotation_period_days,
             bypass_lockout_check: self.bypass_lockout_check,
+            policy_name: self.policy_name,
             grant: self.grant.as_ref().map(|Granting { terms, grantee, retiring }| NewGrant {
                 terms,
                 grantee,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use auth::policy::{Bindings, Kind, Policy};
+use auth::policy::{Bindings, KEY_POLICY, Kind, Policy};
 use model::id::{PolicyName, PrincipalId, Scope};
 use store::Catalogue;
 use store::access::{KeyPolicy, Names};
@@ -143,9 +143,6 @@ pub(crate) fn all_managed() -> &'static [Managed] {
 pub(crate) fn managed(name: &PolicyName) -> Option<&'static Managed> {
     all_managed().iter().find(|managed| managed.name == *name)
 }
-
-/// The name of every key's policy.
-pub(crate) const KEY_POLICY: &str = "default";
 
 /// The policy of a key for which none was put: AWS's, and with it the same for what AWS does not have. `kms:*` names no
 /// permission that is keystored's own, so that a policy that is brought along from AWS gives none.

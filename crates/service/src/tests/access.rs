@@ -278,6 +278,7 @@ async fn conditions_see_what_an_operation_is_called_with() {
         when("kms:ScheduleKeyDeletion", "NumericEquals", "kms:ScheduleKeyDeletionPendingWindowInDays", "14"),
         when("kms:TagResource", "StringEquals", "aws:RequestTag/team", "red"),
         when("kms:EnableKeyRotation", "NumericEquals", "kms:RotationPeriodInDays", "365"),
+        when("kms:PutKeyPolicy", "StringEquals", "kms:PolicyName", "default"),
         statement("Allow", "kms:CancelKeyDeletion", "*"),
     ];
     attach(&bench, &anna, "some", &statements.join(",")).await;
@@ -287,6 +288,17 @@ async fn conditions_see_what_an_operation_is_called_with() {
     service.tag_resource(&call, &key.arn, tag("red")).await.unwrap();
     assert!(is_denied(service.enable_key_rotation(&call, &key.arn, Some(90)).await));
     service.enable_key_rotation(&call, &key.arn, None).await.unwrap();
+    let put = |policy_name: &str| {
+        let (key_id, policy_name) = (key.arn.clone(), policy_name.to_owned());
+        let input = PutKeyPolicyInput { key_id, policy_name, default_policy: true, ..PutKeyPolicyInput::default() };
+        service.put_key_policy(&call, input)
+    };
+    for name in ["", "default"] {
+        put(name).await.unwrap();
+    }
+    for name in ["AWS_RAM", "other"] {
+        assert!(is_denied(put(name).await), "{name}");
+    }
     for days in [None, Some(7)] {
         assert!(is_denied(service.schedule_key_deletion(&call, &key.arn, days).await), "{days:?}");
     }

@@ -148,6 +148,7 @@ impl Given {
                 pending_window_days: self.one("window").map(|text| text.parse().unwrap()),
                 rotation_period_days: self.one("period").map(|text| text.parse().unwrap()),
                 bypass_lockout_check: flag("bypass"),
+                policy_name: self.one("policy"),
                 same_key: flag("samekey"),
             },
         })

@@ -171,6 +171,12 @@ async fn a_policy_comes_back_as_it_was_put() {
     assert_eq!(put, json!({ "Policy": policy, "PolicyName": "default" }));
     let names = bench.ask("ListKeyPolicies", json!({ "KeyId": key })).await;
     assert_eq!(names, json!({ "PolicyNames": ["default"], "Truncated": false }));
+    let shared = json!({ "KeyId": key, "PolicyName": "AWS_RAM", "Policy": policy });
+    let refused = bench.refused("PutKeyPolicy", shared).await;
+    let text = "The AWS_RAM policy can only be managed by the RAM service.";
+    assert_eq!((refused.name, refused.message.as_str()), ("ValidationException", text));
+    let absent = bench.refused("GetKeyPolicy", json!({ "KeyId": key, "PolicyName": "AWS_RAM" })).await;
+    assert_eq!(absent.name, "NotFoundException");
     let malformed = bench.refused("PutKeyPolicy", json!({ "KeyId": key, "Policy": "{" })).await;
     assert_eq!(malformed.name, "MalformedPolicyDocumentException");
 }
