@@ -9,6 +9,9 @@ use http::uri::Authority;
 
 use crate::sigv4::Refusal;
 
+/// The port that is meant where none is said.
+const HTTPS: u16 = 443;
+
 /// Names, with a port or for any; none: whatever it is called by.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hosts(Arc<[Authority]>);
@@ -28,7 +31,8 @@ impl Hosts {
         let called = Authority::try_from(host).ok();
         let is_it = |ours: &Authority| {
             called.as_ref().filter(|called| !called.as_str().contains('@')).is_some_and(|called| {
-                let port = ours.port_u16().is_none_or(|port| called.port_u16() == Some(port));
+                // Clients leave the port out that HTTPS has anyway.
+                let port = ours.port_u16().is_none_or(|port| called.port_u16().unwrap_or(HTTPS) == port);
                 port && ours.host().eq_ignore_ascii_case(called.host())
             })
         };
@@ -62,6 +66,12 @@ mod tests {
             let text = format!("InvalidSignatureException: The request is signed for the host '{host}', which is none");
             assert!(refusal.starts_with(&text), "{refusal}");
         }
+        // Without a port the one of HTTPS is meant.
+        for host in ["kms.example.com", "kms.example.com:443"] {
+            assert_eq!(judged(&["kms.example.com:443"], host), Ok(()), "{host}");
+        }
+        assert!(judged(&["kms.example.com:443"], "kms.example.com:8443").is_err());
+        assert!(judged(&["kms.example.com:8443"], "kms.example.com").is_err());
         // Who a name is said to be of makes no difference.
         assert!(judged(&ours, "user@kms.example.com").is_err());
     }
