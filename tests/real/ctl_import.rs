@@ -153,6 +153,12 @@ async fn settings_of_an_account_are_imported() {
     refused(&daemon.keystorectl(&with(&[])), &["names no principal that there is", &app, "cannot be done"]);
     let unmapped = daemon.keystorectl(&["import-settings", &account]);
     refused(&unmapped, &[&format!("--map {OLD}=000000000000"), "role/payroll"]);
+    // Who can be nobody here, since it is of another partition.
+    let foreign = "arn:aws-cn:iam::000000000000:user/payroll";
+    let pair = format!("arn:aws:iam::{OLD}:role/payroll={foreign}");
+    let maps = ["--map", &format!("{OLD}=000000000000"), "--map", &pair];
+    let mapped = daemon.keystorectl(&[&["import-settings", account.as_str()][..], &maps].concat());
+    refused(&mapped, &[&format!("its grants name {foreign}, and there is no such principal"), "cannot be done"]);
     for arn in [&app, &user("import-importer")] {
         let identity = format!("cn:{}", arn.rsplit('/').next().unwrap());
         told(&daemon, &["principal", "create", arn, "--identity", &identity]);

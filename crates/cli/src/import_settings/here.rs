@@ -12,6 +12,9 @@ use proto::v1 as wire;
 /// A policy that is part of the program: its ARN says which account this is.
 const BUILT_IN: &str = "Administrator";
 
+/// What DescribePrincipal says of whom there is not, and of who can be nobody here.
+const NOBODY: [&str; 3] = ["NotFoundException", "InvalidArnException", "ValidationException"];
+
 /// Keys that earlier imports made of any of these old keys.
 pub(super) async fn made(client: &Client, old_arns: &BTreeSet<&str>) -> Result<Vec<HereKey>, Failure> {
     let tags = vec![wire::TagFilter { tag_key: IMPORTED_FROM.to_owned(), tag_value: None }];
@@ -101,9 +104,7 @@ pub(super) async fn look(client: &Client, keys: Vec<HereKey>, wanted: &[Wanted])
 async fn is_principal(client: &Client, arn: &str) -> Result<bool, Failure> {
     match client.describe_principal(arn).await {
         Ok(_) => Ok(true),
-        Err(error) if matches!(error.exception.as_deref(), Some("NotFoundException" | "ValidationException")) => {
-            Ok(false)
-        }
+        Err(error) if error.exception.as_deref().is_some_and(|name| NOBODY.contains(&name)) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
