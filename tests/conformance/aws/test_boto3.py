@@ -161,7 +161,9 @@ class Keys(Case):
         self.refused("KMSInvalidStateException", self.kms.encrypt, KeyId=key, Plaintext=PLAINTEXT)
         self.assertEqual(self.kms.cancel_key_deletion(KeyId=key)["KeyId"], described["Arn"])
         self.assertEqual(self.kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"], "Disabled")
-        self.refused("ValidationException", self.kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=6)
+        for days in (6, 31):
+            said = self.refused("ValidationException", self.kms.schedule_key_deletion, KeyId=key, PendingWindowInDays=days)
+            self.assertEqual(said, "PendingWindowInDays must be between 7 and 30")
 
     def test_a_description_changes(self):
         key = self.new_key()["KeyId"]
@@ -192,6 +194,8 @@ class Keys(Case):
         self.assertTrue(all(page["Truncated"] == ("NextMarker" in page) for page in pages))
         self.refused("InvalidMarkerException", self.kms.list_keys, Marker="nonsense")
         self.refused("ValidationException", client().list_aliases, Limit=101)
+        shared = self.kms.list_keys(ResourceOwners=["OTHER_ACCOUNTS_VIA_RAM"])
+        self.assertEqual((shared["Keys"], shared["Truncated"]), ([], False))
 
     def test_aliases(self):
         key, other = self.new_key(), self.new_key()
@@ -205,6 +209,10 @@ class Keys(Case):
         (listed,) = self.kms.list_aliases(KeyId=other["KeyId"])["Aliases"]
         self.assertEqual((listed["AliasName"], listed["TargetKeyId"]), (alias, other["KeyId"]))
         self.assertTrue(listed["AliasArn"].endswith(f":{alias}"))
+        for name in (alias, listed["AliasArn"]):
+            for call in (self.kms.get_key_policy, self.kms.disable_key, self.kms.list_aliases, self.kms.delete_imported_key_material):
+                said = self.refused("InvalidArnException", call, KeyId=name)
+                self.assertEqual(said, "Key Aliases are not supported for this operation.")
         self.kms.delete_alias(AliasName=alias)
         self.refused("NotFoundException", self.kms.delete_alias, AliasName=alias)
         said = self.refused("ValidationException", self.kms.create_alias, AliasName="no-prefix", TargetKeyId=key["KeyId"])
@@ -261,6 +269,9 @@ class Access(Case):
         self.assertEqual((listed["PolicyNames"], listed["Truncated"]), (["default"], False))
         self.refused("MalformedPolicyDocumentException", self.kms.put_key_policy, KeyId=key, Policy="{}")
         self.refused("NotFoundException", self.kms.get_key_policy, KeyId=key, PolicyName="other")
+        self.refused("NotFoundException", self.kms.get_key_policy, KeyId=key, PolicyName="AWS_RAM")
+        said = self.refused("ValidationException", self.kms.put_key_policy, KeyId=key, PolicyName="AWS_RAM", Policy=json.dumps(document))
+        self.assertEqual(said, "The AWS_RAM policy can only be managed by the RAM service.")
 
     def test_grants(self):
         key = self.new_key()
@@ -268,6 +279,8 @@ class Access(Case):
         asked = {"KeyId": key["KeyId"], "GranteePrincipal": me, "Operations": ["Decrypt", "Encrypt"], "Name": "one"}
         made = self.kms.create_grant(**asked, Constraints={"EncryptionContextSubset": CONTEXT})
         self.assertEqual(self.kms.create_grant(**asked, Constraints={"EncryptionContextSubset": CONTEXT})["GrantId"], made["GrantId"])
+        said = self.refused("ValidationException", self.kms.create_grant, **{**asked, "Operations": ["CreateGrant"]})
+        self.assertEqual(said, "Grants must not contain only the CreateGrant operation.")
         (grant,) = self.kms.list_grants(KeyId=key["KeyId"])["Grants"]
         self.assertEqual((grant["GrantId"], grant["KeyId"]), (made["GrantId"], key["Arn"]))
         self.assertEqual(grant["Constraints"], {"EncryptionContextSubset": CONTEXT})
