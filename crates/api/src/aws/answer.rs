@@ -77,6 +77,9 @@ pub(super) fn healthy(request_id: &str) -> Response<Whole> {
 /// Why there is none, in the words of what was asked; `ends`: the connection ends, since what is left of the request is
 /// not read.
 pub(super) fn failure(failure: &Failure, asked: Option<&Target>, ends: bool, request_id: &str) -> Response<Whole> {
+    // Not all that refuses a call knows which protocol it is of: a certificate, the room for its bytes.
+    let in_query = matches!(asked, Some(Target::Sts)).then(|| sts::in_query(failure.clone()));
+    let failure = in_query.as_ref().unwrap_or(failure);
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match asked {
         Some(Target::Sts) => of(status, XML, sts::error(failure, request_id).into()),
@@ -120,6 +123,7 @@ pub(super) fn new_request_id() -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::model::exception::Exception;
 
     fn shown(response: Response<Whole>) -> (u16, Vec<String>, String) {
         let headers = response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
@@ -151,6 +155,11 @@ mod tests {
         let (status, headers, body) = shown(failure(&refused, Some(&Target::Sts), false, "r-1"));
         assert!(status == 403 && headers.contains(&"content-type: text/xml".to_owned()), "{headers:?}");
         assert!(body.contains("<Code>SignatureDoesNotMatch</Code>") && body.contains("r-1"), "{body}");
+        let denied = Failure::new(Exception::AccessDenied, "no");
+        let (status, headers, body) = shown(failure(&denied, Some(&Target::Sts), false, "r-1"));
+        assert!(status == 403 && headers.contains(&"x-amzn-errortype: AccessDenied".to_owned()), "{headers:?}");
+        assert!(body.contains("<Code>AccessDenied</Code>"), "{body}");
+        assert_eq!(shown(failure(&denied, None, false, "r-1")).0, 400);
         assert_eq!(shown(json(Bytes::new(), "r-1")).2, "", "AWS says nothing where there is nothing to say");
         assert_eq!(shown(healthy("r-1")).2, "healthy");
         let ids = [(); 2].map(|()| new_request_id());

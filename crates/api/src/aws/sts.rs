@@ -72,7 +72,7 @@ fn caller(who: Identified) -> Result<Caller, Failure> {
 }
 
 /// What this protocol calls a failure, with its status.
-fn in_query(failure: Failure) -> Failure {
+pub(super) fn in_query(failure: Failure) -> Failure {
     let name = query_name(failure.name);
     let status = if name == "AccessDenied" { 403 } else { failure.status };
     Failure { name, status, ..failure }
