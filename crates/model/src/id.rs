@@ -409,10 +409,7 @@ impl Scope {
     /// What a request's `key_id` names: a key id, a key ARN, an alias or the ARN of an alias.
     pub fn parse_key_reference(&self, text: &str) -> Result<KeyReference, KeyReferenceError> {
         // Callers' text comes back in the error, so it is cut to what the interface allows anyway.
-        let as_shown = |text: &str| {
-            let cut: String = text.chars().take(SHOWN_CHARS).collect();
-            text::shown(&cut).into_owned()
-        };
+        let as_shown = |text: &str| text::shown(&text.chars().take(SHOWN_CHARS).collect::<String>()).into_owned();
         let shown = || as_shown(text);
         // What can be no alias is one that nobody has.
         let alias = |name: &str| {
