@@ -85,7 +85,7 @@ pub(crate) struct Address {
 impl Address {
     /// Connects, or says why it could not.
     pub(crate) async fn connect(&self) -> Result<Caller, tonic::transport::Error> {
-        self.connect_from(None, Duration::from_secs(10)).await
+        self.connect_from(None, wait::LONG).await
     }
 
     /// Likewise from one of this machine's addresses, and within some time.
