@@ -47,11 +47,12 @@ async fn at_a_start_it_is_told_and_waited_for() {
         wait_until_unready(&daemon, told);
         let refused = daemon.caller().await.decrypt(&ciphertext, &context(&[])).await.unwrap_err();
         assert!(refused.retryable, "{planted} as {name}: {refused:?}");
+        // In one step: the daemon tries to open it all the while.
+        renameat_with(CWD, &aside, CWD, &path, RenameFlags::EXCHANGE).unwrap();
         match planted {
-            "folder" => fs::remove_dir(&path).unwrap(),
-            _ => fs::remove_file(&path).unwrap(),
+            "folder" => fs::remove_dir(&aside).unwrap(),
+            _ => fs::remove_file(&aside).unwrap(),
         }
-        fs::rename(&aside, &path).unwrap();
         wait_until_sound(&daemon);
         let caller = daemon.caller().await;
         daemon.wait_until_healthy_for(&caller).await;

@@ -114,7 +114,7 @@ impl Caller {
             audit: AuditServiceClient::new(channel.clone()),
             channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
-            deadline: Duration::from_secs(20),
+            deadline: wait::LONG / 2,
         }
     }
 
