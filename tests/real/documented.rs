@@ -149,7 +149,7 @@ fn follow(folder: &Path, before: &str, steps: &[Step], replaced: &[(&str, &str)]
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     // Steps wait for what they have made, and where that does not come they would wait without end.
     let mut bash = Command::new("timeout");
-    bash.args(["-k", "5", "110", "bash", "steps.sh"]).current_dir(folder).env("PATH", path).env("LEFT", &left.0);
+    bash.args(["-k", "5", "220", "bash", "steps.sh"]).current_dir(folder).env("PATH", path).env("LEFT", &left.0);
     let ran = tool::run(&mut bash);
     let text = |file: &str| String::from_utf8_lossy(&fs::read(folder.join(file)).unwrap_or_default()).into_owned();
     let all = text("all-printed");

@@ -13,7 +13,7 @@ def read(variable):
 credentials = grpc.ssl_channel_credentials(read("KEYSTORED_CA"), read("KEYSTORED_KEY"), read("KEYSTORED_CERT"))
 channel = grpc.secure_channel(os.environ["KEYSTORED_ADDRESS"].replace("https://", ""), credentials)
 try:
-    channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=20)
+    channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=60)
     print("OK")
 except grpc.RpcError as error:
     print(error.code().name, error.details())

@@ -2,11 +2,11 @@
 //! module's.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::harness::chaos::allow;
 use crate::harness::daemon::Site;
+use crate::harness::port::Port;
 use crate::harness::{context, tool, wait};
 
 /// A line as the daemon would write it, in the worker's name: with the mark that a worker's lines begin with.
@@ -21,19 +21,14 @@ pub(crate) fn module() -> PathBuf {
     places.find(|path| path.exists()).expect("hostile-hsm is built with these tests")
 }
 
-/// A port that nobody has.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Has the first HSM's module be hostile, under this profile; where it reports.
-fn turn(site: &Site, profile: &str, ports: [u16; 2]) -> PathBuf {
+fn turn(site: &Site, profile: &str, ports: &[Port; 2]) -> PathBuf {
     let home = site.path().to_owned();
     let zone = site.zones(0).remove(0);
     let report = zone.tokens().join("report");
     site.configure(|config| {
         for (section, port) in ["grpc", "ops"].into_iter().zip(ports) {
-            config[section].as_table_mut().unwrap().insert("listen".to_owned(), format!("127.0.0.1:{port}").into());
+            config[section].as_table_mut().unwrap().insert("listen".to_owned(), port.address().to_string().into());
         }
         config.insert("log".to_owned(), toml::Table::from_iter([("format".to_owned(), "json".into())]).into());
     });
@@ -68,7 +63,7 @@ fn turn(site: &Site, profile: &str, ports: [u16; 2]) -> PathBuf {
             ("HOSTILE_REPORT", report.display().to_string()),
             ("HOSTILE_READ", list(&protected)),
             ("HOSTILE_WRITE", list(&protected[1..6])),
-            ("HOSTILE_PORTS", ports.map(|port| port.to_string()).join(":")),
+            ("HOSTILE_PORTS", ports.each_ref().map(|port| port.address().port().to_string()).join(":")),
             ("HOSTILE_SAYS", FORGED.to_owned()),
         ] {
             environment.insert(name.to_owned(), value.into());
@@ -81,7 +76,8 @@ fn turn(site: &Site, profile: &str, ports: [u16; 2]) -> PathBuf {
 async fn it_gets_at_nothing_under_any_profile() {
     for profile in ["softhsm", "generic"] {
         let site = Site::prepare().await;
-        let report = turn(&site, profile, [free_port(), free_port()]);
+        let ports = [Port::hold(), Port::hold()];
+        let report = turn(&site, profile, &ports);
         let daemon = site.start().await;
         let caller = daemon.caller().await;
         let key = caller.create_key("in two tokens, one of them hostile").await;

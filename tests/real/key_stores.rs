@@ -349,6 +349,8 @@ async fn a_stuck_operation_holds_a_disconnect_up_within_its_bound() {
     let caller = daemon.caller().await;
     let id = caller.key_stores().await.remove(0).key_store_id;
     let key = caller.create_key("under a hang").await;
+    let (clock, within) = (Clock::system(), Duration::from_secs(55));
+    let began = clock.now();
     control.set("[[rule]]\nfunction = \"C_EncryptInit\"\nfault = \"hang\"").unwrap();
     wait::until_async("an operation is stuck", wait::LONG, async || {
         // The other zone answers.
@@ -362,6 +364,7 @@ async fn a_stuck_operation_holds_a_disconnect_up_within_its_bound() {
     assert_eq!(refused.reason, "KMSInvalidStateException", "{refused:?}");
     // Ten seconds are its bound; by itself the worker would be killed after a minute.
     assert_eq!(caller.settled(&id).await.connection_state(), ConnectionState::Disconnected);
+    assert!(clock.now() - began < within, "it was held up for {:?}", clock.now() - began);
     assert!(daemon.zones.iter().all(|zone| zone.workers().is_empty()), "the workers have gone");
     control.clear().unwrap();
     assert_eq!(caller.connect(&id).await.unwrap().connection_state(), ConnectionState::Connected);

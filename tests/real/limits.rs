@@ -41,7 +41,7 @@ async fn too_many_items_in_work_are_refused_at_once() {
 
 /// Both zones stand still in these tests; they must not be taken for dead meanwhile.
 fn stand_still_unharmed(site: &Site) {
-    site.kill_after(10_000);
+    site.kill_after(60_000);
 }
 
 /// With every worker stopped, at most `bound` calls wait and the others are refused; all that waited are answered.
@@ -49,7 +49,7 @@ async fn standing_still(site: Site, calls: usize, bound: usize) {
     let daemon = site.start().await;
     let mut callers = Vec::new();
     for _ in 0..calls / ON_ONE {
-        callers.push(daemon.caller().await);
+        callers.push(daemon.caller().await.with_deadline(wait::LONG));
     }
     let key = callers[0].create_key("a queue").await;
     let clock = Clock::system();
@@ -70,7 +70,8 @@ async fn standing_still(site: Site, calls: usize, bound: usize) {
         match call.unwrap() {
             (took, Err(failure)) => {
                 assert_eq!((failure.code, failure.retryable), (Code::ResourceExhausted, true), "{failure:?}");
-                assert!(took < Duration::from_secs(5), "refused after {took:?}");
+                // Most of them come before anybody is woken: at once is before any place has become free.
+                assert!(took < wait::LONG / 3, "refused after {took:?}");
                 refused += 1;
             }
             (_, Ok(_)) => answered += 1,
@@ -151,7 +152,7 @@ async fn a_flood_of_one_principal_is_not_the_delay_of_another() {
     let (daemon, caller) = slow_hsms().await;
     let key = caller.create_key("shared").await;
     let guest = guest_of(&daemon).await;
-    let flood = Flood::start(&caller, &key, 200, Duration::from_secs(20));
+    let flood = Flood::start(&caller, &key, 200, wait::LONG);
     wait::until_async("the queues are long", wait::LONG, async || (flood.answered() > 20).then_some(())).await;
     let before = flood.answered();
     for _ in 0..20 {
@@ -168,7 +169,7 @@ async fn a_call_that_cannot_make_its_deadline_is_not_begun() {
     let (_daemon, caller) = slow_hsms().await;
     let key = caller.create_key("overload").await;
     let flood = Flood::start(&caller, &key, 200, Duration::from_millis(400));
-    wait::until_async("calls are answered in spite of the rest", wait::LONG, async || {
+    wait::until_async("calls are answered in spite of the rest", 3 * wait::LONG, async || {
         (flood.answered() > 300).then_some(())
     })
     .await;

@@ -176,7 +176,14 @@ async fn a_worker_inside_a_login_needs_nobody_to_hear_it() {
         controls.iter().for_each(|control| control.clear().unwrap());
         if trouble == Signal::STOP {
             process::signal(daemon.pid(), Signal::CONT);
-            let store = caller.settled(&store).await;
+            let id = store.as_str();
+            let mut store = caller.settled(id).await;
+            if store.connection_state() == ConnectionState::Failed {
+                // Nobody heard the workers for longer than a Connect takes at most.
+                caller.disconnect(id).await.unwrap();
+                caller.begin_connect(id).await.unwrap();
+                store = caller.settled(id).await;
+            }
             assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}");
             daemon.wait_until_healthy_for(&caller).await;
         }

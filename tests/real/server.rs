@@ -131,10 +131,12 @@ impl Dev {
             .arg(dir);
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let dev = Self { child: command.spawn().unwrap(), dir: dir.to_owned(), log };
-        wait::until("the dev daemon serves both zones", wait::LONG, || {
+        wait::until("the dev daemon serves both zones", 3 * wait::LONG, || {
             assert!(process::lives(dev.child.id()), "{}", dev.output());
             let ready = dev.dir.join("dev.env").exists() && dev.keystorectl(&["health"]).code == Some(0);
-            let serving = dev.output().matches("HSM is healthy").count() == 2;
+            let output = dev.output();
+            let healthy = |hsm| output.lines().any(|line| line.contains("HSM is healthy") && line.contains(hsm));
+            let serving = healthy("hsm-a") && healthy("hsm-b");
             (ready && serving).then_some(())
         });
         dev

@@ -69,9 +69,9 @@ impl Bench {
             sandbox: None,
             queue_items: 64,
             queue_bytes: 1 << 20,
-            kill: KillLimits { crypto: Duration::from_millis(500), ..KillLimits::default() },
+            kill: KillLimits { crypto: Duration::from_secs(5), ..KillLimits::default() },
             restart: (Duration::from_millis(20), Duration::from_millis(500)),
-            start_timeout: Duration::from_secs(3),
+            start_timeout: Duration::from_secs(20),
             probe_every: Duration::from_millis(300),
             lock_file: path.join("hsm.lock"),
             lock_dir: path.to_owned(),
@@ -187,7 +187,7 @@ async fn it_starts_serves_and_stops_and_leaves_nothing_behind() {
 
     let workers = bench.zone.workers();
     assert_eq!(workers.len(), 3);
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
     gone(&workers);
     assert_eq!(hsm.status().state, State::Stopped);
     wait::until("the lock is free", wait::LONG, || (bench.lock_descriptors() == 0).then_some(()));
@@ -208,7 +208,7 @@ async fn killed_workers_are_replaced_and_leave_no_zombie_and_no_descriptor() {
     // One for each worker that is kept; no more after nine processes than after three.
     wait::until("no descriptor is left behind", wait::LONG, || (bench.lock_descriptors() == 3).then_some(()));
     assert_eq!(bench.zone.workers().len(), 3);
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 /// What another look at the token finds than that of an admission.
@@ -242,12 +242,13 @@ async fn what_contradicts_later_has_every_worker_leave() {
     hsm.examined(well);
     whole(&hsm).await;
     bench.assert_serves(&hsm).await;
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_a_killed_worker_is_lost() {
-    let bench = Bench::prepare().await;
+    let mut bench = Bench::prepare().await;
+    bench.settings.kill.crypto = wait::LONG;
     let hsm = bench.start_whole().await;
     let workers = bench.freeze();
     let call = tokio::spawn({
@@ -262,7 +263,7 @@ async fn a_request_in_a_killed_worker_is_lost() {
     replaced(&hsm, 3).await;
     assert_eq!(hsm.load(), 0);
     bench.assert_serves(&hsm).await;
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +271,7 @@ async fn a_hanging_worker_is_killed_past_the_limit_and_replaced() {
     let bench = Bench::prepare().await;
     let hsm = bench.start_whole().await;
     let stopped = bench.freeze();
-    let late = bench.random(&hsm, Duration::from_millis(20)).await;
+    let late = bench.random(&hsm, Duration::from_millis(300)).await;
     assert!(
         matches!(late, Err(CallError::DeadlineExceeded { .. })),
         "the caller's deadline ends its waiting: {late:?}"
@@ -282,7 +283,7 @@ async fn a_hanging_worker_is_killed_past_the_limit_and_replaced() {
     // Probes find the idle ones too.
     replaced(&hsm, 3).await;
     bench.assert_serves(&hsm).await;
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,7 +297,7 @@ async fn a_token_that_goes_away_is_noticed_and_served_again_when_it_is_back() {
     taken.put_back();
     whole(&hsm).await;
     bench.assert_serves(&hsm).await;
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,9 +309,9 @@ async fn a_second_daemon_waits_for_the_lock() {
     assert_eq!(waits.state, State::Starting);
     assert!(waits.reason.as_ref().unwrap().contains("lock file"), "{waits:?}");
     assert_eq!(bench.zone.workers().len(), 3);
-    first.stop(Duration::from_secs(10)).await;
+    first.stop(wait::LONG).await;
     whole(&second).await;
-    second.stop(Duration::from_secs(10)).await;
+    second.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,7 +328,7 @@ async fn a_wrong_pin_is_tried_once() {
     let again = tokio::time::timeout(bench.settings.restart.1 * 2, watch.wait_for(|status| status.restarts > 0)).await;
     assert!(again.is_err(), "{again:?}");
     assert!(bench.zone.workers().is_empty());
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,7 +339,10 @@ async fn a_full_queue_says_busy_at_once() {
     let hsm = bench.start_whole().await;
     let stopped = bench.freeze();
     for _ in 0..5 {
-        assert!(matches!(bench.random(&hsm, Duration::from_millis(10)).await, Err(CallError::DeadlineExceeded { .. })));
+        assert!(matches!(
+            bench.random(&hsm, Duration::from_millis(300)).await,
+            Err(CallError::DeadlineExceeded { .. })
+        ));
     }
     assert_eq!(hsm.load(), 5);
     assert!(matches!(bench.random(&hsm, wait::LONG).await, Err(CallError::Busy)));
@@ -348,7 +352,7 @@ async fn a_full_queue_says_busy_at_once() {
     wait::until("what was in the queue is done", wait::LONG, || (hsm.load() == 0).then_some(()));
     bench.assert_serves(&hsm).await;
     assert_eq!(hsm.status().restarts, 0, "late callers kill nobody");
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -358,6 +362,6 @@ async fn a_module_that_is_not_there_is_said() {
     let hsm = bench.start();
     let down = status(&hsm, "the HSM is down", |status| status.state == State::Down).await;
     assert!(down.reason.as_ref().unwrap().contains("/nonexistent/libhsm.so"), "{down:?}");
-    hsm.stop(Duration::from_secs(10)).await;
+    hsm.stop(wait::LONG).await;
     assert_eq!(hsm.status().state, State::Stopped);
 }

@@ -26,7 +26,7 @@ fcntl.ioctl(there, termios.TIOCSCTTY, 0)
 fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
 before = termios.tcgetattr(there)
 process = subprocess.Popen(program, stdin=there, stdout=there, stderr=there)
-seen, typed, deadline = b"", False, time.monotonic() + 30
+seen, typed, deadline = b"", False, time.monotonic() + 120
 while process.poll() is None and time.monotonic() < deadline:
     if select.select([here], [], [], 0.05)[0]:
         seen += os.read(here, 1 << 16)

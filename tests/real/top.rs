@@ -36,12 +36,15 @@ async fn operators_see_what_each_hsm_does() {
         let line = text.lines().find(|line| line.contains(hsm)).unwrap_or_else(|| panic!("{hsm} is not in\n{text}"));
         assert!(line.contains("Healthy"), "{text}");
     }
-    let busy = hsms(&daemon);
+    // Half a second may be one in which the machine had something else to do.
+    let busy = wait::until("something is done", wait::LONG, || {
+        let hsms = hsms(&daemon);
+        let done = sum(&hsms, "operations_per_second") > 0.0 && sum(&hsms, "operations") > 20.0;
+        (done && hsms.iter().any(|hsm| hsm["p50_seconds"].as_f64() > Some(0.0))).then_some(hsms)
+    });
     let (_, failures) = load.stop().await;
     assert!(failures.is_empty(), "{failures:?}");
-    assert!(sum(&busy, "operations_per_second") > 0.0 && sum(&busy, "operations") > 20.0, "{busy:?}");
     assert!(busy.iter().any(|hsm| hsm["p99_seconds"].as_f64() >= hsm["p50_seconds"].as_f64()), "{busy:?}");
-    assert!(busy.iter().any(|hsm| hsm["p50_seconds"].as_f64() > Some(0.0)), "{busy:?}");
     assert!(busy.iter().all(|hsm| hsm["ready_workers"] == hsm["workers"] && hsm["capacity"] != 0), "{busy:?}");
 
     let (_, metrics) = daemon.ops("/metrics").unwrap();
@@ -64,10 +67,9 @@ async fn an_hsm_that_is_away_is_shown_with_its_reason() {
     let _taken = daemon.zone("b").take_away();
     let told = wait::until_async("hsm-b is shown as away", wait::LONG, async || {
         let text = daemon.keystorectl(&["top", "--once", "--every", "100ms"]).ok();
-        (!text.contains("2 of 2")).then_some(text)
+        (!text.contains("2 of 2") && text.lines().any(|line| line.starts_with("hsm-b: "))).then_some(text)
     })
     .await;
-    assert!(told.lines().any(|line| line.starts_with("hsm-b: ")), "{told}");
     assert!(!told.lines().any(|line| line.starts_with("hsm-a: ")), "{told}");
 }
 

@@ -45,9 +45,9 @@ impl Scene {
         let attackers: Vec<&str> = attackers.iter().map(String::as_str).collect();
         site.administrators(&[&["dev-client", "guest", "attacker"], &attackers[..]].concat());
         // A thousand clients on the same processors must not have workers taken for dead.
-        site.kill_after(10_000);
+        site.kill_after(30_000);
         let daemon = site.start().await;
-        let guest = guest_of(&daemon).await;
+        let guest = guest_of(&daemon).await.with_deadline(wait::LONG);
         let key = guest.create_key("shared").await;
         let address = address_of(&daemon, "attacker");
         Self { daemon, guest, key, address }
@@ -171,17 +171,18 @@ async fn an_answer_that_has_left_but_for_its_end_is_cut_off_too() {
 async fn a_socket_that_is_not_read_is_cut_off() {
     let scene = Scene::set().await;
     let batch = scene.batch();
-    let attackers = scene
-        .attack(8, 1 << 30, move |raw| {
-            raw.open_window(0, 1 << 30);
-            // More than the sockets take, and less than what is refused.
-            for _ in 0..3 {
-                raw.call(BATCH, &batch);
-            }
-        })
-        .await;
+    let attack = scene.attack(8, 1 << 30, move |raw| {
+        raw.open_window(0, 1 << 30);
+        // More than the sockets take, and less than what is refused.
+        for _ in 0..3 {
+            raw.call(BATCH, &batch);
+        }
+    });
     let connections = || figure(&scene.daemon, "keystored_connections");
-    wait::until("they are here", wait::LONG, || (connections()? >= 8.0).then_some(()));
+    // Looked at while they come: on a busy machine the first has been left when the last has come.
+    let here = wait::until_async("they are here", wait::LONG, async || (connections()? >= 2.0).then_some(()));
+    let (attackers, ()) = tokio::join!(attack, here);
+    assert_eq!(attackers.len(), 8, "all of them were let in");
     wait::until("only the guest is left", wait::LONG, || (connections()? <= 1.0).then_some(()));
     scene.goes_on(1).await;
     drop(attackers);

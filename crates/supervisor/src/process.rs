@@ -79,7 +79,7 @@ mod tests {
         let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let at_work = at_work(Some(sleeper.id()));
         // It runs until it has begun to sleep.
-        let slept = (0..10_000).any(|_| {
+        let slept = (0..10_000_000).any(|_| {
             std::thread::yield_now();
             !at_work()
         });

@@ -7,7 +7,7 @@ use super::{delete_user, make_user, user};
 use crate::harness::clients::address_of;
 use crate::harness::daemon::Site;
 use crate::harness::history::Callers;
-use crate::harness::{Caller, Daemon};
+use crate::harness::{Caller, Daemon, wait};
 
 const CONNECTIONS: usize = 4;
 /// Calls under way at once over each connection.
@@ -20,7 +20,7 @@ const DENIED: &[&str] = &["AccessDeniedException"];
 async fn connections(daemon: &Daemon, name: &str) -> Vec<Caller> {
     let (address, mut all) = (address_of(daemon, name), Vec::new());
     for _ in 0..CONNECTIONS {
-        all.push(address.connect().await.unwrap());
+        all.push(address.connect().await.unwrap().with_deadline(wait::LONG));
     }
     all
 }
@@ -46,7 +46,7 @@ async fn put_key_policy(admin: &Caller, key: &str, policy: String) {
 async fn no_result_is_given_to_a_call_that_began_after_the_change() {
     let site = Site::prepare().await;
     // A thousand calls at once on these processors must not have workers taken for dead.
-    site.kill_after(10_000);
+    site.kill_after(30_000);
     let daemon = site.start().await;
     let admin = daemon.caller().await;
 

@@ -62,11 +62,7 @@ async fn an_auditor_reads_and_checks_without_the_daemon_s_directory() {
     let denied = app.switch_key(&key, false).await.unwrap_err();
     assert_eq!(denied.reason, "AccessDeniedException", "{denied:?}");
     // The file of keys stays as it is once both zones have signed.
-    wait::until_async("the log and both zones have signed", wait::LONG, async || {
-        app.encrypt(&key, b"a further head", &context(&[])).await.unwrap();
-        (daemon.audit_settled().signers.len() == 3).then_some(())
-    })
-    .await;
+    daemon.audit_signed_by_all(&app, &key).await;
 
     let folder = tempfile::tempdir().unwrap();
     let auditor = Auditor { daemon: &daemon, folder: folder.path(), name: "auditor" };

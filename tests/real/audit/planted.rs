@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
 use super::disk::is_retryable;
 use super::{wait_until_sound, wait_until_unready};
@@ -47,11 +47,12 @@ async fn at_a_start_it_is_told_and_waited_for() {
         wait_until_unready(&daemon, told);
         let refused = daemon.caller().await.decrypt(&ciphertext, &context(&[])).await.unwrap_err();
         assert!(refused.retryable, "{planted} as {name}: {refused:?}");
+        // In one step: the daemon tries to open it all the while.
+        renameat_with(CWD, &aside, CWD, &path, RenameFlags::EXCHANGE).unwrap();
         match planted {
-            "folder" => fs::remove_dir(&path).unwrap(),
-            _ => fs::remove_file(&path).unwrap(),
+            "folder" => fs::remove_dir(&aside).unwrap(),
+            _ => fs::remove_file(&aside).unwrap(),
         }
-        fs::rename(&aside, &path).unwrap();
         wait_until_sound(&daemon);
         let caller = daemon.caller().await;
         daemon.wait_until_healthy_for(&caller).await;
@@ -75,13 +76,18 @@ async fn while_it_runs_it_is_put_right_or_told() {
 
     // The file of public keys says again what it has said, and what was no such file is kept.
     let is_whole = || fs::symlink_metadata(&keys).is_ok_and(|found| found.is_file() && found.len() > 100);
+    // What is put in a place is made beside it: the daemon may write to the place at any moment.
+    let beside = directory.with_file_name("beside");
     for planted in ["nothing", "damaged", "pipe", "link"] {
-        fs::remove_file(&keys).unwrap();
         match planted {
-            "damaged" => fs::write(&keys, "{").unwrap(),
-            "pipe" => pipe(&keys),
-            "link" => symlink("/dev/zero", &keys).unwrap(),
+            "damaged" => fs::write(&beside, "{").unwrap(),
+            "pipe" => pipe(&beside),
+            "link" => symlink("/dev/zero", &beside).unwrap(),
             _ => {}
+        }
+        match planted {
+            "nothing" => fs::remove_file(&keys).unwrap(),
+            _ => fs::rename(&beside, &keys).unwrap(),
         }
         wait::until(&format!("it is whole again after {planted}"), wait::LONG, || is_whole().then_some(()));
     }
@@ -90,19 +96,19 @@ async fn while_it_runs_it_is_put_right_or_told() {
     // The journal is a pipe that would hold whoever opens it: it is written again beside that.
     let journal = directory.join("journal");
     let file = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
-    fs::remove_file(&file).unwrap();
-    pipe(&file);
+    pipe(&beside);
+    fs::rename(&beside, &file).unwrap();
     witnesses.answered(50).await;
     wait_until_sound(&daemon);
 
     // The folder of the journal is a pipe: nothing can be written until it is gone.
-    let aside = directory.with_file_name("aside");
-    fs::rename(&journal, &aside).unwrap();
-    pipe(&journal);
+    let exchange = || renameat_with(CWD, &beside, CWD, &journal, RenameFlags::EXCHANGE).unwrap();
+    pipe(&beside);
+    exchange();
     is_retryable(&witnesses.fails().await);
     wait_until_unready(&daemon, "the audit log");
-    fs::remove_file(&journal).unwrap();
-    fs::rename(&aside, &journal).unwrap();
+    exchange();
+    fs::remove_file(&beside).unwrap();
     witnesses.answered(50).await;
     wait_until_sound(&daemon);
 

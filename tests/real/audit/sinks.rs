@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::wait_until_sound;
 use crate::harness::audit::{Witnesses, records, request_ids};
 use crate::harness::daemon::Site;
+use crate::harness::port::Port;
 use crate::harness::{Daemon, wait};
 
 /// Reads frames of one connection until it ends: the records in them.
@@ -47,8 +48,10 @@ fn lines(text: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn receivers_that_come_and_go_get_everything_and_hold_nobody() {
     let site = Site::prepare().await;
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    // Held to the end: the receiver goes away and comes back.
+    let port = Port::hold();
+    let address = port.address();
+    let listener = TcpListener::bind(address).unwrap();
     site.audit(|audit| {
         let section = |name: &str, value: String| toml::Table::from_iter([(name.to_owned(), value.into())]);
         audit.insert("json".to_owned(), section("path", "audit.jsonl".to_owned()).into());

@@ -8,6 +8,7 @@ use crate::harness::aws::{AccessKey, Ask, Endpoint, Scope, another_key, principa
 use crate::harness::clients::address_of;
 use crate::harness::daemon::Site;
 use crate::harness::history::Callers;
+use crate::harness::wait;
 
 /// Connections of callers who sign, each of which has one call at a time.
 const SIGNED: usize = 64;
@@ -27,12 +28,9 @@ async fn done(aws: &Endpoint, signer: &AccessKey, operation: &str, body: Value) 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_result_is_given_to_a_signed_call_that_began_after_the_change() {
     let site = Site::prepare().await;
-    site.kill_after(10_000);
+    site.kill_after(30_000);
     // Signed calls bring no deadline of their own, and a machine with much else to do answers them late.
-    site.configure(|config| {
-        let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
-        limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), 10_000.into());
-    });
+    site.answer_within(60_000);
     let daemon = site.start().await;
     let (admin, aws) = (daemon.caller().await, Endpoint::of(&daemon));
     let boss = principal(&admin, "boss", "Administrator").await;
@@ -57,7 +55,7 @@ async fn no_result_is_given_to_a_signed_call_that_began_after_the_change() {
     make_user(&admin, "bert", Some("KeyUser")).await;
     let mut bert = Vec::new();
     for _ in 0..OTHERS.0 {
-        bert.push(address_of(&daemon, "bert").connect().await.unwrap());
+        bert.push(address_of(&daemon, "bert").connect().await.unwrap().with_deadline(wait::LONG));
     }
     let signer = principal(&admin, "carla", "KeyUser").await;
     let disabled = admin.create_key("disabled").await;

@@ -52,8 +52,9 @@ async fn its_certificate_is_its_own_and_changes_without_a_restart() {
     .await;
     before.send(b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(before.answer().await.unwrap().status, 200, "an open connection notices nothing");
-    let (_, metrics) = daemon.ops("/metrics").unwrap();
-    assert!(metrics.contains("certificate=\"aws_server\""), "{metrics}");
+    wait::until("it is measured", wait::LONG, || {
+        daemon.ops("/metrics")?.1.contains("certificate=\"aws_server\"").then_some(())
+    });
     replace(&daemon.site().path().join("aws.pem"), "not PEM");
     wait::until("it is told", wait::LONG, || daemon.ops("/readyz")?.1.contains("aws.pem").then_some(()));
 }

@@ -38,7 +38,7 @@ impl Site {
         command.current_dir(dir.path()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut site = Self { daemon: command.spawn().unwrap(), dir };
         let env = site.path("dev/dev.env");
-        wait::until("the development daemon serves", wait::LONG, || {
+        wait::until("the development daemon serves", 3 * wait::LONG, || {
             let ended = site.daemon.try_wait().unwrap();
             assert!(ended.is_none(), "{}", fs::read_to_string(site.path("log")).unwrap());
             env.exists().then_some(())

@@ -12,6 +12,7 @@ use proto::v1::{
 };
 use tokio::task::JoinSet;
 
+use super::checks::patience;
 use super::journal::Journal;
 use super::rng::Rng;
 use super::streams::Open;
@@ -48,7 +49,7 @@ impl Callers {
         for (number, connection) in connections.iter().chain(connections).enumerate() {
             let number = u64::try_from(number).unwrap();
             let caller = One {
-                caller: connection.with_deadline(DEADLINE),
+                caller: connection.with_deadline(patience(DEADLINE)),
                 keys: Arc::clone(keys),
                 journal: Arc::clone(journal),
                 rng: Rng::new(seed ^ (number << 32)),

@@ -12,6 +12,13 @@ use crate::harness::{Caller, Daemon, process, wait};
 
 /// How long after the last fault everything must be healthy, by itself.
 pub(super) const RECOVERY: Duration = Duration::from_secs(10);
+/// How long something may take: as long as is promised where these runs have the machine for themselves (`make chaos`, `make soak`),
+/// and some times as long where other tests want the processors.
+pub(super) fn patience(promised: Duration) -> Duration {
+    let alone = ["CHAOS_SEEDS", "SOAK_SECONDS"].iter().any(|name| std::env::var_os(name).is_some());
+    if alone { promised } else { 6 * promised }
+}
+
 /// File descriptors that may be more than before: a connection to the ops port that is being closed.
 const FILES: usize = 2;
 /// Threads that may be more: the runtime keeps those that waited for a file or the database for ten seconds, and starts as
@@ -152,9 +159,9 @@ pub(super) async fn list_is(caller: &Caller, keys: &[String]) {
 pub(super) async fn keys_are_whole(daemon: &Daemon, caller: &Caller, keys: &[String]) {
     let clock = Clock::system();
     // A zone that was troubled when a key was made is filled when it is back.
-    let deadline = clock.now() + RECOVERY;
+    let deadline = clock.now() + patience(RECOVERY);
     for key in keys {
-        wait::until_async("a key is in every zone", 2 * RECOVERY, async || {
+        wait::until_async("a key is in every zone", 2 * patience(RECOVERY), async || {
             let metadata = caller.describe_key(key).await.unwrap();
             let present = metadata.placements.iter().filter(|placed| placed.state() == PlacementState::Present).count();
             let whole = metadata.key_state() == KeyState::Enabled && present == daemon.zones.len();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proto::v1::{ConnectionState, UpdateKeyStoreRequest};
 
-use super::checks::{self, RECOVERY};
+use super::checks::{self, RECOVERY, patience};
 use super::kinds::Played;
 use super::run::Run;
 use super::schedule::{Phase, SAID, name};
@@ -47,9 +47,9 @@ impl Run<'_> {
             let hsm = &self.daemon.zones[zone].hsm;
             while !checks::reason(&self.caller, hsm).await.contains(words) {
                 self.journal.check();
-                if self.journal.clock.now() - began > SAID {
+                if self.journal.clock.now() - began > patience(SAID) {
                     let states = checks::states(&self.caller).await;
-                    panic!("after {SAID:?} nothing says of zone {}: {words:?}\n{states}", name(zone));
+                    panic!("after {:?} nothing says of zone {}: {words:?}\n{states}", patience(SAID), name(zone));
                 }
                 wait::pass(Duration::from_millis(10)).await;
             }
@@ -92,6 +92,6 @@ impl Run<'_> {
         let store = self.caller.connect(&id).await.unwrap();
         assert_eq!(store.connection_state(), ConnectionState::Connected, "{store:?}");
         self.journal.end_closed();
-        self.recovered(RECOVERY).await;
+        self.recovered(patience(RECOVERY)).await;
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::callers::{Callers, DEADLINE, Keys, open_all};
-use super::checks::{self, Held, Memory, RECOVERY};
+use super::checks::{self, Held, Memory, RECOVERY, patience};
 use super::journal::Journal;
 use super::kinds::Played;
 use super::operator::Logins;
@@ -114,7 +114,7 @@ pub(super) async fn run_in(
         cluster.insert("verify_wraps".to_owned(), if all_wraps { "all" } else { "data-keys" }.into());
         cluster.insert("verify_unwraps".to_owned(), unwraps.into());
         // What a request over a stream has.
-        let deadline = i64::try_from(DEADLINE.as_millis()).unwrap();
+        let deadline = i64::try_from(patience(DEADLINE).as_millis()).unwrap();
         let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
         limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), deadline.into());
     });
@@ -157,7 +157,7 @@ pub(super) async fn run_in(
             break;
         }
         if !phase.again {
-            run.recovered(PATIENCE).await;
+            run.recovered(patience(PATIENCE)).await;
             around.end(&run).await;
             around.begin(&run).await;
             if at % CHECK_KEYS == 1 {
@@ -168,7 +168,7 @@ pub(super) async fn run_in(
         run.phase(at, phase, schedule.verify).await;
     }
     let phases = reached.swap(schedule.phases.len() + 1, Ordering::Relaxed);
-    let recovery = run.recovered(RECOVERY).await;
+    let recovery = run.recovered(patience(RECOVERY)).await;
     around.end(&run).await;
     run.make_a_key("at the end").await;
     known.extend(callers.stop().await);
@@ -351,9 +351,13 @@ impl Run<'_> {
                 break;
             }
             self.journal.check();
-            if self.journal.clock.now() - began > phase.lasts {
+            if self.journal.clock.now() - began > patience(phase.lasts) {
                 let states = checks::states(&self.caller).await;
-                panic!("zone {} lies in {function} and serves after {:?}:\n{states}", name(zone), phase.lasts);
+                panic!(
+                    "zone {} lies in {function} and serves after {:?}:\n{states}",
+                    name(zone),
+                    patience(phase.lasts)
+                );
             }
             wait::pass(Duration::from_millis(10)).await;
         }

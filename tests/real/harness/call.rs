@@ -85,7 +85,7 @@ pub(crate) struct Address {
 impl Address {
     /// Connects, or says why it could not.
     pub(crate) async fn connect(&self) -> Result<Caller, tonic::transport::Error> {
-        self.connect_from(None, Duration::from_secs(10)).await
+        self.connect_from(None, wait::LONG).await
     }
 
     /// Likewise from one of this machine's addresses, and within some time.
@@ -114,7 +114,7 @@ impl Caller {
             audit: AuditServiceClient::new(channel.clone()),
             channel,
             // Generous: most tests are not about deadlines, and two cores may be busy with a build.
-            deadline: Duration::from_secs(20),
+            deadline: wait::LONG / 2,
         }
     }
 

@@ -147,8 +147,9 @@ impl Disk {
     /// Fills it, and takes whatever becomes free, every two milliseconds.
     pub(crate) fn neighbour(&self) -> Neighbour {
         self.fill();
-        let script =
-            r#"while test -d "$0"; do dd if=/dev/zero bs=4096 count=1024 2>/dev/null >>"$0/$1"; sleep 0.002; done"#;
+        // Before others where that may be had, or a busy machine lets the daemon find room that this was to have taken.
+        let script = r#"renice -n -10 -p $$ >/dev/null 2>&1
+            while test -d "$0"; do dd if=/dev/zero bs=4096 count=1024 2>/dev/null >>"$0/$1"; sleep 0.002; done"#;
         let mut command = self.command("sh");
         command.args(["-c", script]).arg(&self.at).arg(FILLER).stdin(Stdio::null());
         Neighbour(command.spawn().unwrap())

@@ -122,7 +122,7 @@ impl Callers {
     /// that began after the answer may have been given anything, and each of them was refused with one of `reasons`.
     pub(crate) async fn meet(mut self, what: &str, results: usize, reasons: &[&str], change: impl Future<Output = ()>) {
         let enough = async || (self.results.load(Ordering::Relaxed) >= results).then_some(());
-        wait::until_async("calls are given results", wait::LONG, enough).await;
+        wait::until_async("calls are given results", 2 * wait::LONG, enough).await;
         change.await;
         let answered = self.clock.now();
         self.changed.store(true, Ordering::Release);

@@ -1,10 +1,18 @@
-//! Starting a daemon otherwise than by itself.
+//! Starting a daemon otherwise than by itself, and with other limits.
 
 use std::process::Command;
 
 use super::daemon::{Daemon, Site};
 
 impl Site {
+    /// Sets how long calls may take that do not say so, in milliseconds.
+    pub(crate) fn answer_within(&self, milliseconds: i64) {
+        self.configure(|config| {
+            let limits = config.entry("limits").or_insert_with(|| toml::Table::new().into());
+            limits.as_table_mut().unwrap().insert("default_deadline_ms".to_owned(), milliseconds.into());
+        });
+    }
+
     /// Starts the daemon without waiting for it; it aborts when it comes to this point, as a crash would end it.
     pub(crate) fn launch_to_abort_at(self, point: &str) -> Daemon {
         self.launch_with(&[("KEYSTORED_ABORT_AT", point)])

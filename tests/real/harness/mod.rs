@@ -15,6 +15,7 @@ pub(crate) mod launch;
 pub(crate) mod load;
 pub(crate) mod manager;
 pub(crate) mod other;
+pub(crate) mod port;
 mod prepared;
 pub(crate) mod process;
 pub(crate) mod raw;

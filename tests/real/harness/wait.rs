@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use model::clock::Clock;
 
-/// Two cores may be shared with a build; nothing that is waited for takes this long unless it is broken.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// Two cores may be shared with a build and with other tests; nothing that is waited for takes this long unless it is broken.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 const PAUSE: Duration = Duration::from_millis(10);
 

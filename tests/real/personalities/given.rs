@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Caller, Failure, bytes, context};
 
-/// What a caller waits while an HSM fails: enough for that to be noticed, and the call to be repeated by another one.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// What a caller waits while an HSM fails: enough for that to be noticed, and the call to be repeated by another one, also where
+/// other tests want the processors.
+const DEADLINE: Duration = Duration::from_secs(20);
 /// Items of a batch.
 const ITEMS: usize = 64;
 /// Where a ciphertext has its IV.

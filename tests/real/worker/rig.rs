@@ -132,7 +132,7 @@ impl Tokens {
                 write: self.counted.then(|| self.dir.path().join("chaos")).into_iter().collect(),
                 ..Sandbox::of_profile("softhsm", &BTreeMap::new())
             }),
-            start_timeout_ms: 2_000,
+            start_timeout_ms: 20_000,
             login_limit_ms: 60_000,
         }
     }

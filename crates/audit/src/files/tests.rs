@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -124,12 +125,19 @@ fn a_bundle_that_is_being_replaced_is_found() {
     writer.bundles(&all[..200], false);
     let at = |width| directory.path().join(layout::bundle(0, width));
     let narrow = fs::read(at(200)).unwrap();
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (done, begun) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             writer.bundles(&all, false);
             let whole = fs::read(at(256)).unwrap();
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut last = 0;
+            while !done.load(Ordering::Relaxed) {
+                // There and back while it is looked for: nobody replaces it far more often than that.
+                let now = begun.load(Ordering::Relaxed);
+                if std::mem::replace(&mut last, now) == now {
+                    std::thread::yield_now();
+                    continue;
+                }
                 for (there, gone, bytes) in [(256, 200, &whole), (200, 256, &narrow)] {
                     let new = directory.path().join("new");
                     fs::write(&new, bytes).unwrap();
@@ -139,8 +147,12 @@ fn a_bundle_that_is_being_replaced_is_found() {
             }
         });
         let mut bundles = Bundles::new(&Place::new(directory.path())).unwrap();
-        let found = (0..3_000).filter(|_| bundles.load_file(0, 200).unwrap()).count();
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let look = |_: &usize| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            bundles.load_file(0, 200).unwrap()
+        };
+        let found = (0..3_000).filter(look).count();
+        done.store(true, Ordering::Relaxed);
         assert_eq!(found, 3_000);
     });
 }

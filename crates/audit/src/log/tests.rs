@@ -32,7 +32,7 @@ use crate::note::{Checkpoint, Signed};
 const ORIGIN: &str = "keystored.example/audit/test";
 
 /// As long as a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn key() -> LogKey {
     LogKey::from_seed(ORIGIN, &[7; 32]).expect("a key")
@@ -62,9 +62,9 @@ impl Setup {
         settings.sync = Sync::Interval(Duration::from_millis(5));
         settings.reserve_bytes = 64 << 10;
         settings.checkpoint_every = Duration::from_millis(20);
-        // All heads are kept, and no write of a busy machine counts as slow, but where a test is about that.
-        let (heads_apart, slow_write) = (Duration::ZERO, Duration::from_secs(3_600));
-        let sizes = Sizes { segment: 256 << 10, heads_apart, slow_write, ..Sizes::default() };
+        // All heads are kept, and no write of a busy machine counts as slow or is given up, but where a test is about that.
+        let (heads_apart, slow_write, wait) = (Duration::ZERO, Duration::from_secs(3_600), PATIENCE);
+        let sizes = Sizes { segment: 256 << 10, heads_apart, slow_write, wait, ..Sizes::default() };
         Self { settings, sizes, acts: Arc::new(()), cosigner: Arc::new(()), known: None, _directory: None }
     }
 

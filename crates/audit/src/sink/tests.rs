@@ -212,8 +212,12 @@ fn records_that_were_moved_away_are_counted() {
 #[test]
 fn a_receiver_that_comes_back_is_sent_what_it_missed() {
     let bench = Bench::new();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    // Bound and not listening, to the end: the system gives the port to nobody else while no receiver is there.
+    let held = tokio::net::TcpSocket::new_v4().unwrap();
+    held.set_reuseaddr(true).unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = held.local_addr().unwrap();
+    let listener = TcpListener::bind(address).unwrap();
     let mut sink = bench.syslog(Address::Tcp(address.to_string()));
     drained(&mut sink, 3);
     let (mut stream, _) = listener.accept().unwrap();
@@ -224,7 +228,7 @@ fn a_receiver_that_comes_back_is_sent_what_it_missed() {
 
     // It goes away: what it may not have had is sent again to the next one.
     drop((stream, listener));
-    let failed = |sink: &mut Sink| (0..1_000).any(|_| sink.step(6) == Step::Failed);
+    let failed = |sink: &mut Sink| (0..1_000_000).any(|_| sink.step(6) == Step::Failed);
     assert!(failed(&mut sink), "it is noticed");
     assert_eq!(sink.standing().sent, 3);
     assert_eq!(sink.step(6), Step::Failed, "nobody is there");
@@ -261,7 +265,7 @@ fn a_slow_reader_holds_nobody_and_gets_everything() {
             break;
         }
     }
-    assert!(stuck < Some(end) && real.now() - before < Duration::from_secs(20));
+    assert!(stuck < Some(end) && real.now() - before < Duration::from_secs(60));
     let (mut stream, _) = listener.accept().unwrap();
     let reader = std::thread::spawn(move || (0..end).map(|_| frame(&mut stream)).collect::<Vec<_>>());
     drained(&mut sink, end);
@@ -312,7 +316,7 @@ fn a_connection_that_broke_off_in_the_middle_of_a_record_begins_with_a_whole_one
     assert_eq!([sink.step(200), sink.step(200)], [Step::More, Step::More]);
     let (stream, _): (TcpStream, _) = listener.accept().unwrap();
     drop(stream);
-    assert!((0..1_000).any(|_| sink.step(200) == Step::Failed));
+    assert!((0..1_000_000).any(|_| sink.step(200) == Step::Failed));
     assert_eq!(sink.step(200), Step::More);
     let (mut stream, _) = listener.accept().unwrap();
     let reader = std::thread::spawn(move || frame(&mut stream));

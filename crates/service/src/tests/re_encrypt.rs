@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Bench, Manner, USERS, context, exception, plain, sealed, statement};
+use super::data::BEGINS;
 use super::fake::Fake;
 use crate::core::cluster_registry::ActiveCluster;
 use crate::core::hsm_cluster::Members;
@@ -332,7 +333,7 @@ async fn between_two_clusters_one_opens_and_the_other_encrypts() {
 async fn a_call_goes_on_without_its_caller_and_ends_by_its_deadline() {
     let (bench, _, to, blob) = two().await;
     bench.fake.close_gate();
-    let call = bench.call_within(Duration::from_millis(20));
+    let call = bench.call_within(BEGINS);
     let error = bench.service.re_encrypt(&call, vec![old(item(&blob, &to.arn))]).await.unwrap_err();
     assert_eq!((error.exception, error.retryable), (Exception::DependencyTimeout, true));
     bench.fake.open_gate();

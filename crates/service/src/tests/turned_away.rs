@@ -123,7 +123,8 @@ fn at_entry(exception: Exception) -> RefusedCall {
 
 #[tokio::test]
 async fn an_interface_turns_calls_away_too() {
-    let bench = bench().await;
+    // All of it is in one minute.
+    let bench = Bench::by(Clock::manual(), &["zone-a", "zone-b"]).await;
     let own = usize::try_from(OWN).unwrap();
     for _ in 0..own {
         for exception in [Exception::Throttling, Exception::Validation, Exception::AccessDenied] {
@@ -211,7 +212,7 @@ async fn a_call_that_is_taken_back_when_it_was_let_in_is_on_record() {
                     tokio::task::yield_now().await;
                 }
             };
-            let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+            let ended = tokio::time::timeout(Duration::from_secs(120), ended).await;
             assert!(ended.is_ok(), "{operation:?} of {name} has no record");
         }
     }

@@ -28,7 +28,7 @@ struct Worker {
 impl Worker {
     /// Waits for the next request; its length, by which the tests know it.
     fn next(&self) -> u16 {
-        self.taken.recv_timeout(Duration::from_secs(10)).expect("the worker is given a request")
+        self.taken.recv_timeout(LONG).expect("the worker is given a request")
     }
 
     fn answer(&self) {

@@ -15,7 +15,7 @@ fn reading(watchdog: &Watchdog, task: Task) -> Reading {
 
 /// Polls others until it is so.
 async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if so() {
             return;
         }

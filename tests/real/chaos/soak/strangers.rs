@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::chaos::callers::DEADLINE;
+use crate::chaos::checks::patience;
 use crate::chaos::journal::Journal;
 use crate::harness::call::Address;
 use crate::harness::{Failure, context, wait};
@@ -45,10 +46,12 @@ async fn churn(address: Address, key: String, journal: Arc<Journal>, churned: Ar
     loop {
         let began = journal.clock.now();
         match address.connect().await {
-            Ok(caller) => match caller.with_deadline(DEADLINE).encrypt(&key, b"new here", &context(&[])).await {
-                Ok(_) => journal.right(),
-                Err(failure) => journal.failed("a call over a new connection", began, &failure),
-            },
+            Ok(caller) => {
+                match caller.with_deadline(patience(DEADLINE)).encrypt(&key, b"new here", &context(&[])).await {
+                    Ok(_) => journal.right(),
+                    Err(failure) => journal.failed("a call over a new connection", began, &failure),
+                }
+            }
             Err(error) => journal.wrong(format!("no connection after {:?}: {error:?}", journal.clock.now() - began)),
         }
         churned.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! Somebody else writes to the log's directory: nothing hangs, takes memory without bound, or writes outside of it.
 
 use super::*;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
+use rustix::io::Errno;
 
 /// What is put in place of a file.
 #[derive(Clone, Copy, Debug)]
@@ -18,17 +19,34 @@ const ALL: [Planted; 6] =
     [Planted::Pipe, Planted::Folder, Planted::Link, Planted::HardLink, Planted::Endless, Planted::Nothing];
 
 impl Planted {
-    /// Puts it there. Links lead to `outside`.
+    /// Puts it there, in place of what is there. Links lead to `outside`.
     fn plant(self, path: &Path, outside: &Path) {
-        clear(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        let beside = &outside.with_extension("planted");
         match self {
-            Self::Pipe => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
-            Self::Folder => std::fs::create_dir(path).expect("a directory"),
-            Self::Link => std::os::unix::fs::symlink(outside, path).expect("a link"),
-            Self::HardLink => std::fs::hard_link(outside, path).expect("a link"),
-            Self::Endless => std::fs::File::create(path).and_then(|file| file.set_len(1 << 42)).expect("a file"),
-            Self::Nothing => std::fs::write(path, b"").expect("a file"),
+            Self::Pipe => mknodat(CWD, beside, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
+            Self::Folder => std::fs::create_dir(beside).expect("a directory"),
+            Self::Link => std::os::unix::fs::symlink(outside, beside).expect("a link"),
+            Self::HardLink => std::fs::hard_link(outside, beside).expect("a link"),
+            Self::Endless => std::fs::File::create(beside).and_then(|file| file.set_len(1 << 42)).expect("a file"),
+            Self::Nothing => std::fs::write(beside, b"").expect("a file"),
+        }
+        swap(beside, path);
+        clear(beside);
+    }
+}
+
+/// Puts what is at one path at another one, and what is there, if anything, at the first: in one step, so that the log does not
+/// write there in between.
+fn swap(one: &Path, other: &Path) {
+    loop {
+        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+            Err(Errno::NOENT) => {}
+            exchanged => return exchanged.expect("exchanged"),
+        }
+        match renameat_with(CWD, one, CWD, other, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            moved => return moved.expect("moved"),
         }
     }
 }
@@ -117,20 +135,23 @@ fn what_is_planted_in_place_of_files_holds_nothing_up() {
             let log = setup.open();
             fill(&log, 0..600);
             until("a head is over it", || log.head().size == 600);
-            let path = setup.directory().join(name);
+            let (path, before) = (setup.directory().join(name), setup.directory().join("before"));
             if path.is_dir() {
-                std::fs::rename(&path, setup.directory().join("before")).expect("moved");
+                planted.plant(&before, &to);
+                swap(&before, &path);
+            } else {
+                planted.plant(&path, &to);
             }
-            planted.plant(&path, &to);
             for number in 600..900 {
                 let _told = data(&log, number);
             }
             let size = log.state().size;
             until("it is signed or told", || log.head().size >= size || !log.state().accepting());
-            clear(&path);
-            if setup.directory().join("before").exists() {
+            if before.exists() {
+                swap(&before, &path);
+                clear(&before);
+            } else {
                 clear(&path);
-                std::fs::rename(setup.directory().join("before"), &path).expect("moved back");
             }
             until("it goes on", || log.state().accepting() && data(&log, 0).is_ok());
             log.close();
@@ -189,7 +210,7 @@ fn folders_in_the_journal_s_own_place_are_put_aside_each_time() {
             let planted = setup.directory().join("planted");
             std::fs::create_dir(&planted).expect("a directory");
             std::fs::write(planted.join("kept"), b"").expect("written");
-            let exchanged = rustix::fs::renameat_with(CWD, &planted, CWD, path, rustix::fs::RenameFlags::EXCHANGE);
+            let exchanged = renameat_with(CWD, &planted, CWD, path, RenameFlags::EXCHANGE);
             exchanged.expect("exchanged");
             std::fs::remove_file(planted).expect("removed");
         }
@@ -314,7 +335,8 @@ fn nothing_is_archived_through_links() {
         until("a head is over it", || log.head().size == 600);
         until("it is compressed", || !setup.directory().join(layout::bundle(1, 256)).exists());
         log.close();
-        let to = tempfile::tempdir().expect("a directory");
+        // On the file system of what is planted.
+        let to = quick_directory();
         let leads_to = if name.starts_with("tile") && name != bundles::compressed(0) {
             outside.0.path().to_owned()
         } else {

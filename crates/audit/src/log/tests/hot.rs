@@ -133,7 +133,8 @@ fn nobody_waits_without_end() {
     let script = Arc::new(Script::default());
     let mut setup = Setup::new().with(&script);
     setup.sizes.queue = (3, 1 << 20);
-    setup.sizes.wait = Duration::from_millis(50);
+    // As long as this thread may stand still between two lines.
+    setup.sizes.wait = Duration::from_secs(3);
     let log = setup.open();
     script.hold();
     thread::scope(|scope| {
@@ -272,6 +273,8 @@ fn after_a_slow_write_no_caller_writes() {
     let mut setup = Setup::new();
     setup.settings.clock = clock.clone();
     setup.sizes.slow_write = Duration::from_millis(50);
+    // So that the log's own thread does nothing that it is not asked for, and is in no caller's way.
+    setup.settings.sync = Sync::Interval(Duration::from_secs(3_600));
     setup.acts = Arc::clone(&slow) as Arc<dyn Acts>;
     let log = setup.open();
     let ours = || thread::current().name().map(str::to_owned);
