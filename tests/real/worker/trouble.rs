@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use model::id::{KeyId, KeyVersionId};
 use model::profile::{Flags, Meaning, Means, Profile};
 use protocol::{Class, Op, Reply, Role, Token};
 
@@ -80,6 +81,30 @@ fn a_module_that_wants_far_more_room_leaves_no_operation_behind() {
         assert_eq!(control.calls(&format!("{function}Init")), begun + 1, "{function} {iv_bits}: the session is sound");
         assert!(data.stop().success());
     }
+}
+
+/// A worker that collected all that it is shown would grow for as long as it is let live.
+#[test]
+fn a_search_without_an_end_is_the_tokens_trouble_and_fills_no_memory() {
+    let mut tokens = Tokens::after_ceremony();
+    let (key, _) = tokens.control().make_key();
+    let control = tokens.count_calls();
+    let mut data = tokens.data();
+    let (mut another, _) = tokens.found(tokens.start(Role::Control)).unwrap();
+    control.set("[[rule]]\nfault = \"endless-search\"").unwrap();
+    let fault = data.encrypt(key_of_nobody(), b"plaintext", b"").unwrap_err();
+    assert_eq!((fault.class, &*fault.function), (Class::Token, "C_FindObjects"), "{fault}");
+    assert!(fault.to_string().contains("has no end"), "{fault}");
+    let listed = another.login(PIN).err().unwrap();
+    assert_eq!((listed.class, &*listed.function), (Class::Token, "C_FindObjects"), "{listed}");
+    control.clear().unwrap();
+    assert!(data.encrypt(key, b"plaintext", b"").is_ok(), "the same worker goes on");
+    assert!(data.stop().success());
+}
+
+/// A key that no token holds.
+fn key_of_nobody() -> KeyVersionId {
+    KeyVersionId { key: KeyId::random(), version: 1 }
 }
 
 #[test]
