@@ -279,6 +279,11 @@ impl Way<'_> {
                 self.refused = Some(fault);
                 Ok(event)
             }
+            // The PIN is the right one; that nobody is there any more, the next step finds.
+            Err(CallError::WorkerLost) if self.session.has_taken_pin() => {
+                tracing::warn!(%hsm, "the token took the PIN, and the worker died while it looked at the token's objects");
+                Ok(Event::LoggedIn)
+            }
             Err(CallError::WorkerLost) => Err(AdmissionError::transient(
                 Code::NetworkErrors,
                 format!("HSM {hsm}: the worker died inside the login; the attempt counts as failed"),

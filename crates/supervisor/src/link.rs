@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) suspicion: Notify,
     /// Something was done for a caller since this was last asked.
     pub(super) served: AtomicBool,
+    /// The token has taken a PIN in a login of the worker's.
+    pub(super) pin_taken: AtomicBool,
     /// Where more to do comes from after each answer, and what copies are made of; for data workers.
     pub(super) work: Weak<WorkQueue>,
     /// Room for copies that are being made.
@@ -122,6 +124,7 @@ impl Link {
             busy: Notify::new(),
             suspicion: Notify::new(),
             served: AtomicBool::new(false),
+            pin_taken: AtomicBool::new(false),
             work,
             copies: Arc::new(Semaphore::new(AT_ONCE)),
         });
@@ -193,6 +196,11 @@ impl Link {
     /// Waits until a reply blames the token.
     pub(super) async fn suspicion(&self) {
         self.shared.suspicion.notified().await;
+    }
+
+    /// Whether the token has taken a PIN in a login of the worker's, whatever came of the rest of that.
+    pub(super) fn has_taken_pin(&self) -> bool {
+        self.shared.pin_taken.load(Ordering::Relaxed)
     }
 
     /// Whether the worker has done something for a caller since this was last asked.

@@ -159,6 +159,7 @@ pub(super) async fn read_all_replies(
         let mut words = None;
         let decoded = inbox.decode(|message| match message {
             FromWorker::Searching { id } => shared.table().in_flight.prolong(id),
+            FromWorker::PinTaken => shared.pin_taken.store(true, Ordering::Relaxed),
             FromWorker::Wants { keys } => keys.into_iter().for_each(|key| shared.copy(key)),
             FromWorker::Reply { id, reply } => replies.push((id, reply)),
             FromWorker::Ready(ready) => words = Some(Heard::Ready(ready)),

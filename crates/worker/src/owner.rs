@@ -104,6 +104,12 @@ impl Owner {
         }
     }
 
+    /// The token has taken a PIN. The parent is told at once: what else there is to a login may come to no end, and the PIN is
+    /// not to blame for that.
+    pub(super) fn took_pin(&self) {
+        self.outbox.send(&FromWorker::PinTaken, false);
+    }
+
     /// To be called when a request is done. The parent is told of which keys copies are wanted; nobody waits for them.
     pub(super) fn end(&mut self) {
         if !self.wanted.is_empty() {

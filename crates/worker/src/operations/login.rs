@@ -19,6 +19,7 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     // Wiped by the type that takes it over.
     let pin = RawAuthPin::new(Box::new(owner.token.module.capabilities().login.text(pin.expose())));
     log_in(&lock(&owner.token.pinned), &pin)?;
+    owner.took_pin();
     // One look for all that is to be known, keys and objects of the ceremony: each search costs as much.
     let found = objects::look(&owner.token.module, &owner.session, &[])?;
     let ceremony = found.ceremony()?;
