@@ -85,6 +85,20 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
     let listens = listens(config);
     let homes: Vec<(String, Vec<Home>)> =
         config.clusters.iter().flat_map(|one| &one.hsms).map(|hsm| (hsm.id.to_string(), writes(hsm, disk))).collect();
+    // Of a confined one it is looked at as what it may read. One that is not runs whatever is written there, with all that this
+    // user can do.
+    let unconfined: Vec<Protected> = config
+        .clusters
+        .iter()
+        .flat_map(|one| &one.hsms)
+        .filter(|hsm| hsm.sandbox.is_none())
+        .flat_map(|hsm| {
+            let needed = Sandbox::of_profile(hsm.profile.name(), &hsm.environment);
+            let runs = std::iter::once(hsm.module.clone()).chain(configuration(hsm, &needed));
+            let what = format!("what HSM {} runs, which is not confined,", hsm.id);
+            runs.map(move |path| Protected { what: what.clone(), path, readable: true })
+        })
+        .collect();
     for hsm in config.clusters.iter_mut().flat_map(|one| &mut one.hsms) {
         let (id, mine) = (hsm.id.to_string(), writes(hsm, disk));
         let module = hsm.module.clone();
@@ -98,7 +112,7 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
         }
         let shares =
             |home: &Home| mine.iter().any(|own| own.holds == home.holds && real(&own.path) == real(&home.path));
-        sandbox.protected.clone_from(&ours);
+        sandbox.protected = [&ours[..], &unconfined].concat();
         for (other, homes) in homes.iter().filter(|(other, _)| *other != id) {
             // What both have in the same way, they share: one directory of SoftHSM's tokens, one client software.
             let theirs = homes.iter().filter(|home| !shares(home));

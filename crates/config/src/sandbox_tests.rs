@@ -129,6 +129,19 @@ fn two_hsms_that_are_given_one_directory_share_it() {
 }
 
 #[test]
+fn what_runs_without_a_sandbox_is_not_written_to_by_others() {
+    let without = |setting: &str| guarded_both(setting, "sandbox = false");
+    for path in ["/etc/keystored/softhsm-b", "/etc/keystored/softhsm-b/softhsm2.conf"] {
+        let said = without(&format!("sandbox = {{ write = [\"{path}\"] }}")).expect_err(path);
+        assert!(said.contains("what HSM hsm-b runs, which is not confined"), "{said}");
+        without(&format!("sandbox = {{ read = [\"{path}\"] }}")).expect("nothing in it is secret");
+    }
+    let module = without("").expect("good").clusters[0].hsms[1].module.clone();
+    let said = without(&format!("sandbox = {{ write = [\"{}\"] }}", module.display())).expect_err("its module");
+    assert!(said.contains("what HSM hsm-b runs, which is not confined"), "{said}");
+}
+
+#[test]
 fn the_daemons_own_ports_are_not_for_modules() {
     for (port, section) in [(7411, "[grpc]"), (7412, "[ops]")] {
         let said = guarded(&format!("sandbox = {{ connect = [{port}] }}")).expect_err("its own port");
