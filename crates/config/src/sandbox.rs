@@ -75,12 +75,14 @@ pub(super) struct Disk<'a> {
     pub(super) canonical: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// A file's text.
     pub(super) text: &'a dyn Fn(&Path) -> Option<String>,
+    /// The program that runs: this one, which workers are as well.
+    pub(super) program: Option<&'a Path>,
 }
 
 /// Tells each HSM's sandbox what is protected from it. Fails where it would reach some of that all the same.
 pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk<'_>) -> Result<(), String> {
     let real = |path: &Path| resolve(path, disk.canonical);
-    let ours = ours(config, credentials);
+    let ours = ours(config, credentials, disk.program);
     certificates_apart(config, &ours, &real)?;
     let listens = listens(config);
     let homes: Vec<(String, Vec<Home>)> =
@@ -193,7 +195,7 @@ fn listens(config: &Config) -> BTreeMap<u16, &'static str> {
 }
 
 /// What is the daemon's alone.
-fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
+fn ours(config: &Config, credentials: Option<&Path>, program: Option<&Path>) -> Vec<Protected> {
     let secret = |what: &str, path: &Path| Protected { what: what.to_owned(), path: path.to_owned(), readable: false };
     let public = |what: &str, path: &Path| Protected { readable: true, ..secret(what, path) };
     let mut all = vec![
@@ -209,6 +211,7 @@ fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
         secret("the audit log", &config.audit.dir),
     ]);
     all.extend(config.seal.former.iter().map(|former| secret("a former seal key", former)));
+    all.extend(program.map(|file| public("the program that runs", file)));
     all.extend(credentials.map(|directory| secret("the credentials of the service", directory)));
     all.extend(config.audit.json.iter().map(|file| secret("the records of the audit log", file)));
     let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);
