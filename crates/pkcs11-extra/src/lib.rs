@@ -1,9 +1,10 @@
 //! The few calls that keystored needs and its safe dependencies do not offer: C_UnwrapKey with CKA_UNWRAP_TEMPLATE,
-//! AES-GCM with an IV of the HSM's, what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
+//! AES-GCM with an IV of the HSM's, what a module and its tokens say of themselves, what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
 //!
 //! All `unsafe` of the workspace is here, each block with its reason.
 
 mod gcm;
+mod info;
 
 use std::path::Path;
 use std::ptr;
@@ -12,9 +13,9 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue,
-    CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS, CKA_ID, CKA_UNWRAP_TEMPLATE,
-    CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
+    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue, CK_C_GetInfo,
+    CK_C_GetTokenInfo, CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS, CKA_ID,
+    CKA_UNWRAP_TEMPLATE, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
 };
 
 pub use self::gcm::Gcm;
@@ -27,6 +28,8 @@ const LONGEST_ID: usize = 64;
 pub struct Module {
     unwrap_key: CK_C_UnwrapKey,
     get_attribute_value: CK_C_GetAttributeValue,
+    get_info: CK_C_GetInfo,
+    get_token_info: CK_C_GetTokenInfo,
     encrypt_init: CK_C_EncryptInit,
     encrypt: CK_C_Encrypt,
     decrypt_init: CK_C_DecryptInit,
@@ -55,6 +58,9 @@ pub enum Error {
     /// The function said that it gave more than there was room for.
     #[error("{0}: more bytes than there was room for")]
     TooLong(&'static str),
+    /// What the function filled in is nothing that the standard has.
+    #[error("{0}: what it filled in makes no sense")]
+    Senseless(&'static str),
 }
 
 /// The three parts of a template for [`Module::unwrap_key`].
@@ -95,6 +101,8 @@ impl Module {
         Ok(Self {
             unwrap_key: list.C_UnwrapKey,
             get_attribute_value: list.C_GetAttributeValue,
+            get_info: list.C_GetInfo,
+            get_token_info: list.C_GetTokenInfo,
             encrypt_init: list.C_EncryptInit,
             encrypt: list.C_Encrypt,
             decrypt_init: list.C_DecryptInit,

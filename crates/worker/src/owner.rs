@@ -305,7 +305,7 @@ impl Owner {
 
     /// C_GetTokenInfo: the one call that notices the loss of a SoftHSM token.
     pub(super) fn token_info(&self) -> Result<(), Failure> {
-        let asked = self.token.module.pkcs11().get_token_info(self.token.slot).map_err(Failure::from);
+        let asked = self.token.module.extra().token_info(self.token.slot).map_err(Failure::from);
         // Whatever the code is, a token that cannot be asked is out of service.
         asked.map(drop).map_err(|failure| {
             let mut fault = failure.into_fault(self.codes());

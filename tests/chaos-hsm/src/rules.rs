@@ -256,7 +256,7 @@ mod tests {
             ]
             network = { service_ms = 5, distribution = "exponential", at_once = 16 }
         "#;
-        assert_eq!(Rules::parse(text).unwrap().rules.len(), 16);
+        assert_eq!(Rules::parse(text).unwrap().rules.len(), 17);
     }
 
     #[test]

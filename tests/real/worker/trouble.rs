@@ -4,7 +4,7 @@ use std::fs;
 
 use model::id::{KeyId, KeyVersionId};
 use model::profile::{Flags, Meaning, Means, Profile};
-use protocol::{Class, Op, Reply, Role, Token};
+use protocol::{Class, Op, Reply, Role, Start, Token};
 
 use super::rig::{LABEL, MADE, PIN, Tokens, Worker, wait_for};
 
@@ -81,6 +81,43 @@ fn a_module_that_wants_far_more_room_leaves_no_operation_behind() {
         assert_eq!(control.calls(&format!("{function}Init")), begun + 1, "{function} {iv_bits}: the session is sound");
         assert!(data.stop().success());
     }
+}
+
+/// As where several HSMs stand behind one client software, and one of them is down.
+#[test]
+fn a_token_is_found_beside_one_that_cannot_be_asked() {
+    let mut tokens = Tokens::after_ceremony();
+    tokens.init_token("another");
+    let control = tokens.count_calls();
+    let asked = || control.calls("C_GetTokenInfo");
+    let start = || Start { start_timeout_ms: 1_000, ..tokens.start(Role::Data) };
+    let before = asked();
+    assert!(tokens.found(start()).unwrap().0.stop().success());
+    let slots = asked() - before;
+    assert!(slots > 1, "{slots}");
+    // One slot of them fails each time; which of them is the token's own depends on its serial number.
+    let found = (1..=slots).filter(|failing| {
+        let calls = (0..50).map(|round| asked() + failing + round * slots);
+        let rule = |call| {
+            format!(
+                "[[rule]]\nfunction = \"C_GetTokenInfo\"\ncalls = {{ from = {call}, to = {call} }}\n\
+                 fault = {{ code = \"CKR_DEVICE_ERROR\" }}\n"
+            )
+        };
+        control.set(&calls.map(rule).collect::<String>()).unwrap();
+        match tokens.found(start()) {
+            Ok((worker, ready)) => {
+                assert_eq!(ready.label, LABEL);
+                worker.stop().success()
+            }
+            Err(fault) => {
+                assert!(fault.function == "C_GetTokenInfo" && fault.class == Class::Token, "{fault}");
+                assert!(fault.to_string().contains("one that cannot be asked"), "{fault}");
+                false
+            }
+        }
+    });
+    assert_eq!(found.count() as u64, slots - 1);
 }
 
 /// A worker that collected all that it is shown would grow for as long as it is let live.
