@@ -61,7 +61,7 @@ fn prepare(bench: &mut Bench<'_>, what: Measure) -> Result<Things, Failure> {
     let (key, wrapping) = (bench.generate(&generated)?, bench.generate(&templates::wrapping(of))?);
     let session = bench.session()?;
     let blob = match what {
-        Measure::Unwrap => session.wrap_key(&bench.module().key_wrap()?, wrapping, key)?,
+        Measure::Unwrap => bench.module().extra().wrap_key(&session, &bench.module().key_wrap()?, wrapping, key)?,
         _ => Vec::new(),
     };
     let sealed = match what {
@@ -123,7 +123,9 @@ fn once(things: &Things, module: &Module, session: &Session) -> Result<(), Failu
             let made = session.generate_key(&Mechanism::AesKeyGen, &things.generated)?;
             Ok(session.destroy_object(made)?)
         }
-        Measure::Wrap => Ok(session.wrap_key(&module.key_wrap()?, things.wrapping, things.key).map(drop)?),
+        Measure::Wrap => {
+            Ok(module.extra().wrap_key(session, &module.key_wrap()?, things.wrapping, things.key).map(drop)?)
+        }
         Measure::Unwrap => {
             let made = session.unwrap_key(&module.key_wrap()?, things.wrapping, &things.blob, &things.unwrapped)?;
             Ok(session.destroy_object(made)?)
