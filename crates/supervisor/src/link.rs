@@ -411,6 +411,19 @@ mod tests {
         link.suspicion().await;
     }
 
+    /// What is in hand is lost, and what is known of its PIN is not.
+    #[tokio::test]
+    async fn a_worker_that_dies_after_its_token_has_taken_the_pin_has_said_so() {
+        for takes in [false, true] {
+            let socket = peer(move |_, _| takes.then_some(FromWorker::PinTaken));
+            let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
+            let answer = link.send(Arc::new(Op::Login(Secret::new(b"pin".to_vec()))), None).unwrap();
+            link.close();
+            assert!(answer.await.is_err());
+            assert_eq!(link.has_taken_pin(), takes);
+        }
+    }
+
     #[tokio::test]
     async fn nonsense_ends_the_link() {
         let (ours, mut theirs) = Peer::pair().unwrap();
