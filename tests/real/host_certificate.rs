@@ -45,7 +45,7 @@ fn init_with(site: &Site, environment: BTreeMap<String, String>) -> Ran {
 }
 
 /// The same after it.
-async fn prepare() -> Site {
+pub(crate) async fn prepare() -> Site {
     let site = without_certificates().await;
     init(&site).ok();
     site

@@ -2,6 +2,7 @@
 //! And each ConnectionErrorCode from what really causes it.
 
 mod first_login;
+mod listing;
 mod login_lock;
 mod told;
 mod unclear;

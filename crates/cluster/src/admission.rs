@@ -114,6 +114,11 @@ impl Inner {
                 ),
             ));
         };
+        if self.kmsuser.is_last_try_of_all(&record)
+            && let Some(refusal) = self.unclear.last_try(hsm, &record.current, self.clock.now())
+        {
+            return Err(refusal);
+        }
         let changes_first = session.settings().capabilities.login.first_login == FirstLogin::Change;
         let policy = Policy {
             tries: self.kmsuser.tries,
@@ -279,10 +284,12 @@ impl Way<'_> {
                 self.refused = Some(fault);
                 Ok(event)
             }
-            Err(CallError::WorkerLost) => Err(AdmissionError::transient(
-                Code::NetworkErrors,
-                format!("HSM {hsm}: the worker died inside the login; the attempt counts as failed"),
-            )),
+            // The PIN is the right one; that nobody is there any more, the next step finds.
+            Err(CallError::WorkerLost) if self.session.has_taken_pin() => {
+                tracing::warn!(%hsm, "the token took the PIN, and the worker died while it looked at the token's objects");
+                Ok(Event::LoggedIn)
+            }
+            Err(CallError::WorkerLost) => Err(transient(hsm, "logging in", &"the worker died; that counts as failed")),
             Ok(_) | Err(_) => Ok(Event::LoginNotJudged),
         }
     }
@@ -399,7 +406,8 @@ impl Way<'_> {
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
             LoginRefusal::NotJudged => match (&self.refused, self.unchanged) {
                 (Some(fault), _) if self.login.is_unclear() => {
-                    self.inner.unclear.counts(hsm, &fault.to_string(), self.inner.clock.now())
+                    let left = self.inner.kmsuser.tries_left(&self.login.pin);
+                    self.inner.unclear.counts(hsm, &fault.to_string(), left, self.inner.clock.now())
                 }
                 (Some(fault), Some((times, pause))) => unchanged::refusal(hsm, fault, times, pause),
                 // The worker did not try: what the token says of its user has changed since it was found.

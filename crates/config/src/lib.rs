@@ -277,8 +277,12 @@ pub fn load(file: &Path) -> Result<Config, Error> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let context = check::Context { file: &file, text: &text, credentials: credentials.as_deref() };
     let mut config = check::check(&context)?;
-    let disk =
-        sandbox::Disk { canonical: &|path| path.canonicalize().ok(), text: &|path| std::fs::read_to_string(path).ok() };
+    let program = std::env::current_exe().ok();
+    let disk = sandbox::Disk {
+        canonical: &|path| path.canonicalize().ok(),
+        text: &|path| std::fs::read_to_string(path).ok(),
+        program: program.as_deref(),
+    };
     sandbox::guard(&mut config, credentials.as_deref(), &disk).map_err(error)?;
     Ok(config)
 }

@@ -197,6 +197,13 @@ pub(super) fn contradiction(known: &Capabilities) -> Option<Contradiction> {
         );
         return found("codes", "meaning", why);
     }
+    if let Some((function, code)) = codes.hidden_wrong_pin() {
+        let why = format!(
+            "{code:#x} is CKR_PIN_INCORRECT, and of {function} it means \"login\" or \"locked\": else wrong PINs would be \
+             tried until the token locks its user; name the functions that are meant in the place of \"*\""
+        );
+        return found("codes", "meaning", why);
+    }
     let entries = codes.meaning.iter().map(|meaning| ("codes", "meaning", &meaning.functions));
     let left_out = attributes.left_out.iter().map(|left| ("attributes", "left_out", &left.functions));
     for (group, key, functions) in entries.chain(left_out) {

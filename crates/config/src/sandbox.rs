@@ -75,16 +75,32 @@ pub(super) struct Disk<'a> {
     pub(super) canonical: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// A file's text.
     pub(super) text: &'a dyn Fn(&Path) -> Option<String>,
+    /// The program that runs: this one, which workers are as well.
+    pub(super) program: Option<&'a Path>,
 }
 
 /// Tells each HSM's sandbox what is protected from it. Fails where it would reach some of that all the same.
 pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk<'_>) -> Result<(), String> {
     let real = |path: &Path| resolve(path, disk.canonical);
-    let ours = ours(config, credentials);
+    let ours = ours(config, credentials, disk.program);
     certificates_apart(config, &ours, &real)?;
     let listens = listens(config);
     let homes: Vec<(String, Vec<Home>)> =
         config.clusters.iter().flat_map(|one| &one.hsms).map(|hsm| (hsm.id.to_string(), writes(hsm, disk))).collect();
+    // Of a confined one it is looked at as what it may read. One that is not runs whatever is written there, with all that this
+    // user can do.
+    let unconfined: Vec<Protected> = config
+        .clusters
+        .iter()
+        .flat_map(|one| &one.hsms)
+        .filter(|hsm| hsm.sandbox.is_none())
+        .flat_map(|hsm| {
+            let needed = Sandbox::of_profile(hsm.profile.name(), &hsm.environment);
+            let runs = std::iter::once(hsm.module.clone()).chain(configuration(hsm, &needed));
+            let what = format!("what HSM {} runs, which is not confined,", hsm.id);
+            runs.map(move |path| Protected { what: what.clone(), path, readable: true })
+        })
+        .collect();
     for hsm in config.clusters.iter_mut().flat_map(|one| &mut one.hsms) {
         let (id, mine) = (hsm.id.to_string(), writes(hsm, disk));
         let module = hsm.module.clone();
@@ -98,7 +114,7 @@ pub(super) fn guard(config: &mut Config, credentials: Option<&Path>, disk: &Disk
         }
         let shares =
             |home: &Home| mine.iter().any(|own| own.holds == home.holds && real(&own.path) == real(&home.path));
-        sandbox.protected.clone_from(&ours);
+        sandbox.protected = [&ours[..], &unconfined].concat();
         for (other, homes) in homes.iter().filter(|(other, _)| *other != id) {
             // What both have in the same way, they share: one directory of SoftHSM's tokens, one client software.
             let theirs = homes.iter().filter(|home| !shares(home));
@@ -179,7 +195,7 @@ fn listens(config: &Config) -> BTreeMap<u16, &'static str> {
 }
 
 /// What is the daemon's alone.
-fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
+fn ours(config: &Config, credentials: Option<&Path>, program: Option<&Path>) -> Vec<Protected> {
     let secret = |what: &str, path: &Path| Protected { what: what.to_owned(), path: path.to_owned(), readable: false };
     let public = |what: &str, path: &Path| Protected { readable: true, ..secret(what, path) };
     let mut all = vec![
@@ -195,6 +211,7 @@ fn ours(config: &Config, credentials: Option<&Path>) -> Vec<Protected> {
         secret("the audit log", &config.audit.dir),
     ]);
     all.extend(config.seal.former.iter().map(|former| secret("a former seal key", former)));
+    all.extend(program.map(|file| public("the program that runs", file)));
     all.extend(credentials.map(|directory| secret("the credentials of the service", directory)));
     all.extend(config.audit.json.iter().map(|file| secret("the records of the audit log", file)));
     let hsms = config.clusters.iter().flat_map(|cluster| &cluster.hsms);

@@ -36,7 +36,8 @@ fn guarded_both(setting: &str, second: &str) -> Result<Config, String> {
         Ok(rest) => Some(Path::new("/var/lib").join(rest)),
         Err(_) => Some(path.to_owned()),
     };
-    let disk = Disk { canonical: &canonical, text: &text };
+    let program = Some(Path::new("/opt/keystored/bin/keystored"));
+    let disk = Disk { canonical: &canonical, text: &text, program };
     guard(&mut config, Some(Path::new(CREDENTIALS)), &disk).map(|()| config)
 }
 
@@ -115,6 +116,12 @@ fn nothing_protected_can_be_opened() {
     let said = guarded("sandbox = { write = [\"/etc/keystored/tls\"] }").expect_err("certificates");
     assert!(said.contains("the certificate of [grpc]"), "{said}");
     guarded("sandbox = { read = [\"/etc/keystored/tls\"] }").expect("they may be read");
+    // Workers of all HSMs are this program, and so is the daemon after its next start.
+    for path in ["/opt", "/opt/keystored/bin/keystored"] {
+        let said = guarded(&format!("sandbox = {{ write = [\"{path}\"] }}")).expect_err("the program");
+        assert!(said.contains("the program that runs (/opt/keystored/bin/keystored)"), "{said}");
+        guarded(&format!("sandbox = {{ read = [\"{path}\"] }}")).expect("it may be read");
+    }
     guarded("sandbox = { read = [\"/etc/keystored/vendor\"], write = [\"/var/lib/softhsm/a\"] }").expect("beside them");
 }
 
@@ -126,6 +133,19 @@ fn two_hsms_that_are_given_one_directory_share_it() {
     let narrower = "sandbox = { write = [\"/opt/vendor/run/b\"] }";
     let said = guarded_both(setting, narrower).expect_err("one lies in the other");
     assert!(said.contains("what HSM hsm-b writes to (/opt/vendor/run/b)"), "{said}");
+}
+
+#[test]
+fn what_runs_without_a_sandbox_is_not_written_to_by_others() {
+    let without = |setting: &str| guarded_both(setting, "sandbox = false");
+    for path in ["/etc/keystored/softhsm-b", "/etc/keystored/softhsm-b/softhsm2.conf"] {
+        let said = without(&format!("sandbox = {{ write = [\"{path}\"] }}")).expect_err(path);
+        assert!(said.contains("what HSM hsm-b runs, which is not confined"), "{said}");
+        without(&format!("sandbox = {{ read = [\"{path}\"] }}")).expect("nothing in it is secret");
+    }
+    let module = without("").expect("good").clusters[0].hsms[1].module.clone();
+    let said = without(&format!("sandbox = {{ write = [\"{}\"] }}", module.display())).expect_err("its module");
+    assert!(said.contains("what HSM hsm-b runs, which is not confined"), "{said}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! The few calls that keystored needs and its safe dependencies do not offer: C_UnwrapKey with CKA_UNWRAP_TEMPLATE,
-//! AES-GCM with an IV of the HSM's, what an object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
+//! The few calls that keystored needs and its safe dependencies do not offer: C_UnwrapKey with CKA_UNWRAP_TEMPLATE, C_WrapKey
+//! whose result is as long as it is, AES-GCM with an IV of the HSM's, what a module and its tokens say of themselves, what an
+//! object is in one call of C_GetAttributeValue, ignoring signals, and leaving a process without running anybody's destructors.
 //!
 //! All `unsafe` of the workspace is here, each block with its reason.
 
 mod gcm;
+mod info;
+mod wrap;
 
 use std::path::Path;
 use std::ptr;
@@ -12,9 +15,9 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue,
-    CK_C_UnwrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS, CKA_ID, CKA_UNWRAP_TEMPLATE,
-    CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
+    CK_ATTRIBUTE, CK_C_Decrypt, CK_C_DecryptInit, CK_C_Encrypt, CK_C_EncryptInit, CK_C_GetAttributeValue, CK_C_GetInfo,
+    CK_C_GetTokenInfo, CK_C_UnwrapKey, CK_C_WrapKey, CK_FUNCTION_LIST, CK_MECHANISM, CK_OBJECT_CLASS, CKA_CLASS,
+    CKA_ID, CKA_UNWRAP_TEMPLATE, CKR_ATTRIBUTE_SENSITIVE, CKR_ATTRIBUTE_TYPE_INVALID, CKR_BUFFER_TOO_SMALL, CKR_OK,
 };
 
 pub use self::gcm::Gcm;
@@ -26,7 +29,10 @@ const LONGEST_ID: usize = 64;
 /// are one instance with one state; initialising and finalising stays cryptoki's business.
 pub struct Module {
     unwrap_key: CK_C_UnwrapKey,
+    wrap_key: CK_C_WrapKey,
     get_attribute_value: CK_C_GetAttributeValue,
+    get_info: CK_C_GetInfo,
+    get_token_info: CK_C_GetTokenInfo,
     encrypt_init: CK_C_EncryptInit,
     encrypt: CK_C_Encrypt,
     decrypt_init: CK_C_DecryptInit,
@@ -55,6 +61,9 @@ pub enum Error {
     /// The function said that it gave more than there was room for.
     #[error("{0}: more bytes than there was room for")]
     TooLong(&'static str),
+    /// What the function filled in is nothing that the standard has.
+    #[error("{0}: what it filled in makes no sense")]
+    Senseless(&'static str),
 }
 
 /// The three parts of a template for [`Module::unwrap_key`].
@@ -94,7 +103,10 @@ impl Module {
         let list = unsafe { list.read_unaligned() };
         Ok(Self {
             unwrap_key: list.C_UnwrapKey,
+            wrap_key: list.C_WrapKey,
             get_attribute_value: list.C_GetAttributeValue,
+            get_info: list.C_GetInfo,
+            get_token_info: list.C_GetTokenInfo,
             encrypt_init: list.C_EncryptInit,
             encrypt: list.C_Encrypt,
             decrypt_init: list.C_DecryptInit,

@@ -71,6 +71,8 @@ pub enum FromWorker {
         /// The request's id.
         id: u64,
     },
+    /// The token has taken the PIN of the login that is in hand; what is left of that is a look at the token's objects.
+    PinTaken,
     /// These versions are used again and again, and there is no hot copy of them: the worker wants them wrapped, to make
     /// some of. Answered by an `Op::Copy` for each, or not at all; a worker that goes on wanting one says so again.
     Wants {

@@ -25,6 +25,21 @@ impl Reply {
         }
     }
 
+    /// Has each fault looked at, of an item or of the whole request, and changed where that is wanted.
+    pub fn each_fault(&mut self, mut change: impl FnMut(&mut Fault)) {
+        fn of<T>(items: &mut [Result<T, Fault>], change: impl FnMut(&mut Fault)) {
+            items.iter_mut().filter_map(|item| item.as_mut().err()).for_each(change);
+        }
+        match self {
+            Self::Encrypted(items) | Self::ReEncrypted(items) => of(items, change),
+            Self::Decrypted(items) => of(items, change),
+            Self::DataKeys(items) => of(items, change),
+            Self::Compared(items) => of(items, change),
+            Self::Failed(fault) => change(fault),
+            _ => {}
+        }
+    }
+
     /// Something was done: an item at least, or the whole request.
     #[must_use]
     pub fn did_something(&self) -> bool {

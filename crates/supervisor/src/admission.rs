@@ -106,6 +106,12 @@ impl AdmissionSession {
         answer
     }
 
+    /// Whether the token has taken a PIN in a login of this worker's: also where the worker has died since, before it answered.
+    #[must_use]
+    pub fn has_taken_pin(&self) -> bool {
+        self.link.has_taken_pin()
+    }
+
     /// Waits until no other process of this host logs in to the token; tells `waits` when one does.
     pub async fn lock(&self, waits: impl FnOnce()) -> Result<LoginLock, LockError> {
         LoginLock::take(&self.pool.settings.lock_dir, &self.found, &self.pool.clock, waits).await

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use model::text;
-use protocol::{Fault, Ready};
+use protocol::{Fault, Ready, Reply};
 
 /// Serial number, label and description, in bytes: the standard's are 16 and 32, and twice 32.
 const NAME: usize = 256;
@@ -33,6 +33,17 @@ pub(super) fn fault(fault: Fault) -> Fault {
     let function = words(&fault.function, NAME);
     let detail = fault.detail.map(|detail| words(&detail, DETAIL));
     Fault { function: Cow::Owned(function), detail, ..fault }
+}
+
+/// What a worker says where it could not do something: kept in many places, and by function and code for as long as the HSM
+/// is run. What is as it should be is not touched: that is each answer's, and nearly all of them.
+pub(super) fn reply(reply: &mut Reply) {
+    reply.each_fault(|said| {
+        let plain = |text: &str, most| text.len() <= most && matches!(text::shown(text), Cow::Borrowed(_));
+        if !plain(&said.function, NAME) || said.detail.as_deref().is_some_and(|detail| !plain(detail, DETAIL)) {
+            *said = fault(said.clone());
+        }
+    });
 }
 
 /// In one line, with nothing that a terminal obeys.
@@ -69,6 +80,24 @@ mod tests {
             "{sentence}"
         );
         let failed = fault(Fault { detail: Some(long.clone()), ..Fault::own(Class::Token, "load", "") });
+        let told = Fault { function: long.clone().into(), ..Fault::own(Class::Token, "", format!("\u{1b}[2J{long}")) };
+        let plain = Fault::own(Class::Request, "C_Decrypt", "of a caller");
+        let mut replies = [
+            Reply::Failed(told.clone()),
+            Reply::Encrypted(vec![Err(plain.clone()), Err(told.clone())]),
+            Reply::Decrypted(vec![Err(plain.clone()), Err(told.clone())]),
+            Reply::DataKeys(vec![Err(told.clone())]),
+            Reply::ReEncrypted(vec![Err(told.clone())]),
+            Reply::Compared(vec![Err(told.clone())]),
+        ];
+        for said in &mut replies {
+            reply(said);
+            let longest = |fault: &Fault| fault.function.len() + fault.detail.as_deref().map_or(0, str::len);
+            assert!(said.first_fault(|fault| longest(fault) > 2 * (NAME + DETAIL)).is_none());
+            assert!(said.first_fault(|fault| fault.to_string().contains('\u{1b}')).is_none());
+            assert!(said.first_fault(|fault| *fault != plain).is_some_and(|fault| fault.class == Class::Token));
+        }
+        assert!(matches!(&replies[1], Reply::Encrypted(items) if items[0] == Err(plain)), "{:?}", replies[1]);
         assert!(failed.function == "load" && failed.detail.is_some_and(|detail| detail.len() < 2 * DETAIL));
     }
 }

@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) suspicion: Notify,
     /// Something was done for a caller since this was last asked.
     pub(super) served: AtomicBool,
+    /// The token has taken a PIN in a login of the worker's.
+    pub(super) pin_taken: AtomicBool,
     /// Where more to do comes from after each answer, and what copies are made of; for data workers.
     pub(super) work: Weak<WorkQueue>,
     /// Room for copies that are being made.
@@ -122,6 +124,7 @@ impl Link {
             busy: Notify::new(),
             suspicion: Notify::new(),
             served: AtomicBool::new(false),
+            pin_taken: AtomicBool::new(false),
             work,
             copies: Arc::new(Semaphore::new(AT_ONCE)),
         });
@@ -193,6 +196,11 @@ impl Link {
     /// Waits until a reply blames the token.
     pub(super) async fn suspicion(&self) {
         self.shared.suspicion.notified().await;
+    }
+
+    /// Whether the token has taken a PIN in a login of the worker's, whatever came of the rest of that.
+    pub(super) fn has_taken_pin(&self) -> bool {
+        self.shared.pin_taken.load(Ordering::Relaxed)
     }
 
     /// Whether the worker has done something for a caller since this was last asked.
@@ -401,6 +409,19 @@ mod tests {
         let reply = link.send(random(1), gauge.reserve(1, 128).ok()).unwrap();
         assert!(matches!(reply.await, Ok(Ok(Reply::Encrypted(_)))));
         link.suspicion().await;
+    }
+
+    /// What is in hand is lost, and what is known of its PIN is not.
+    #[tokio::test]
+    async fn a_worker_that_dies_after_its_token_has_taken_the_pin_has_said_so() {
+        for takes in [false, true] {
+            let socket = peer(move |_, _| takes.then_some(FromWorker::PinTaken));
+            let (link, _heard) = Link::open(socket, &Start::of_a_test(), Clock::system(), Weak::new());
+            let answer = link.send(Arc::new(Op::Login(Secret::new(b"pin".to_vec()))), None).unwrap();
+            link.close();
+            assert!(answer.await.is_err());
+            assert_eq!(link.has_taken_pin(), takes);
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use zeroize::Zeroize;
 
+use super::bounded;
 use super::inbox::Inbox;
 use super::link::{Heard, Request, Shared};
 use super::socket::{Reads, Writes};
@@ -159,8 +160,12 @@ pub(super) async fn read_all_replies(
         let mut words = None;
         let decoded = inbox.decode(|message| match message {
             FromWorker::Searching { id } => shared.table().in_flight.prolong(id),
+            FromWorker::PinTaken => shared.pin_taken.store(true, Ordering::Relaxed),
             FromWorker::Wants { keys } => keys.into_iter().for_each(|key| shared.copy(key)),
-            FromWorker::Reply { id, reply } => replies.push((id, reply)),
+            FromWorker::Reply { id, mut reply } => {
+                bounded::reply(&mut reply);
+                replies.push((id, reply));
+            }
             FromWorker::Ready(ready) => words = Some(Heard::Ready(ready)),
             FromWorker::Failed(fault) => words = Some(Heard::Failed(fault)),
         });

@@ -120,6 +120,8 @@ mod tests {
             // Throttled, where a bad ciphertext has to be told from that.
             ("C_Encrypt",        CKR_FUNCTION_FAILED,           CloudHsm, Busy),
             ("C_EncryptInit",    CKR_FUNCTION_FAILED,           CloudHsm, Busy),
+            ("C_DestroyObject",  CKR_FUNCTION_FAILED,           CloudHsm, Busy),
+            ("C_CreateObject",   CKR_FUNCTION_FAILED,           CloudHsm, Busy),
             ("C_GetAttributeValue", CKR_DEVICE_ERROR,           CloudHsm, Busy),
             ("C_Decrypt",        CKR_FUNCTION_FAILED,           CloudHsm, AmbiguousOrBusy),
             ("C_UnwrapKey",      CKR_FUNCTION_FAILED,           CloudHsm, AmbiguousOrBusy),

@@ -86,7 +86,7 @@ impl Module {
 
     /// Manufacturer, description and version, for humans.
     pub(super) fn description(&self) -> Result<String, Failure> {
-        let info = self.pkcs11.get_library_info()?;
+        let info = self.extra.library_info()?;
         let (maker, what) = (info.manufacturer_id().trim_end(), info.library_description().trim_end());
         Ok(format!("{maker} {what} {}", info.library_version()))
     }
@@ -94,17 +94,33 @@ impl Module {
     /// All tokens, blank ones too.
     pub(super) fn all_tokens(&self) -> Result<Vec<Found>, Failure> {
         let slots = self.pkcs11.get_slots_with_token()?;
-        slots.into_iter().map(|slot| Ok(Found { slot, info: self.pkcs11.get_token_info(slot)? })).collect()
+        slots.into_iter().map(|slot| Ok(Found { slot, info: self.extra.token_info(slot)? })).collect()
     }
 
-    /// All tokens that say of themselves that they are initialised.
-    pub(super) fn tokens(&self) -> Result<Vec<Found>, Failure> {
-        Ok(self.all_tokens()?.into_iter().filter(|found| found.info.token_initialized()).collect())
+    /// Those that can be asked, and why one of the others cannot: behind one module there may be several HSMs, of which one is
+    /// down.
+    pub(super) fn tokens_that_answer(&self) -> Result<(Vec<Found>, Option<Failure>), Failure> {
+        let (mut answering, mut silent) = (Vec::new(), None);
+        for slot in self.pkcs11.get_slots_with_token()? {
+            match self.extra.token_info(slot) {
+                Ok(info) => answering.push(Found { slot, info }),
+                Err(error) => silent = silent.or(Some(Failure::from(error))),
+            }
+        }
+        Ok((answering, silent))
     }
 
     /// Finds the token by label and serial; never by slot number, which changes from one start to the next.
     pub(super) fn find(&self, token: &Token) -> Result<Found, Failure> {
-        let all = self.tokens()?;
+        let (mut all, silent) = self.tokens_that_answer()?;
+        // A ceremony writes to what it finds, before anything shows whether that is the one that is meant.
+        if self.role == Role::Ceremony
+            && token.serials.is_empty()
+            && let Some(silent) = silent
+        {
+            return Err(silent);
+        }
+        all.retain(|found| found.info.token_initialized());
         let listed: Vec<String> = all.iter().map(|found| describe(&found.info)).collect();
         let meant = |found: &Found| {
             found.info.label().trim_end() == token.label.trim_end()
@@ -129,7 +145,12 @@ impl Module {
             (None, _) => {
                 let there = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
                 let detail = format!("no token has {named}; the module shows: {there}");
-                Err(Failure::own(Class::Token, "find token", detail))
+                Err(match silent {
+                    None => Failure::own(Class::Token, "find token", detail),
+                    Some(silent) => {
+                        silent.during(&format!("{detail}; and one that cannot be asked"), self.codes()).into()
+                    }
+                })
             }
         }
     }
@@ -153,7 +174,7 @@ impl Module {
         let listed = self.pkcs11.get_mechanism_list(found.slot)?;
         let numbers = Need::ALL.into_iter().filter_map(|need| need.mechanism(capabilities)).map(|(number, _)| number);
         let offers: Vec<Offer> = numbers.filter_map(|number| self.offer(found.slot, &listed, number)).collect();
-        let library = self.pkcs11.get_library_info()?;
+        let library = self.extra.library_info()?;
         let names = (library.manufacturer_id(), library.library_description());
         Ok(Abilities::of(&offers, found.info.rng(), names, capabilities))
     }

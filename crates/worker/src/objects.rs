@@ -16,8 +16,12 @@ use model::id::KeyVersionId;
 use model::profile::Capabilities;
 use protocol::{CeremonyObjects, Class};
 
-/// Handles that one call of C_FindObjects brings.
+/// Handles that one call of C_FindObjects brings, where all objects are looked for, and where few are.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+const FEW_AT_ONCE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
+/// More than any token holds: ten thousand keys are in use at most, and the largest HSM that is known takes 17,000. A search
+/// that finds more has no end, and would fill the memory for as long as this process is let live.
+const MOST_FOUND: usize = 250_000;
 
 /// Length of an uncompressed point of P-256.
 const POINT_BYTES: usize = 65;
@@ -46,13 +50,30 @@ impl Found {
     }
 }
 
+/// One search for few objects. All searches are made here and by [`look`].
+pub(super) fn find(session: &Session, wanted: &[Attribute]) -> Result<Vec<ObjectHandle>, Failure> {
+    at_most(session.iter_objects_with_cache_size(wanted, FEW_AT_ONCE)?, MOST_FOUND)
+}
+
+/// What a search finds, which ends with it, or fails.
+fn at_most<H, E: Into<Failure>>(search: impl Iterator<Item = Result<H, E>>, most: usize) -> Result<Vec<H>, Failure> {
+    let mut found = Vec::new();
+    for handle in search {
+        if found.len() == most {
+            let detail = format!("the search has found more than {most} objects, and has no end");
+            return Err(Failure::own(Class::Token, "C_FindObjects", detail));
+        }
+        found.push(handle.map_err(Into::into)?);
+    }
+    Ok(found)
+}
+
 /// Looks at all token objects whose handle is not in `known`: one search, and one call for each object. Hot copies are no
 /// token objects.
 pub(super) fn look(module: &Module, session: &Session, known: &[ObjectHandle]) -> Result<Found, Failure> {
     let known: HashSet<u64> = known.iter().map(ObjectHandle::handle).collect();
-    let all = session.iter_objects_with_cache_size(&[Attribute::Token(true)], AT_ONCE)?;
     // The search has to end before anything else is asked in this session.
-    let all = all.collect::<Result<Vec<ObjectHandle>, _>>()?;
+    let all = at_most(session.iter_objects_with_cache_size(&[Attribute::Token(true)], AT_ONCE)?, MOST_FOUND)?;
     let mut found = Found::default();
     for handle in all.into_iter().filter(|handle| !known.contains(&handle.handle())) {
         let identity = match module.extra().identity(session, handle).map_err(Failure::from) {
@@ -122,7 +143,7 @@ fn label(module: &Module, session: &Session, handle: ObjectHandle) -> Result<Opt
 /// All objects of one version; more than one only after a disturbed unwrapping.
 pub(super) fn of_key(session: &Session, key: KeyVersionId) -> Result<Vec<ObjectHandle>, Failure> {
     let id = Attribute::Id(key.to_bytes().to_vec());
-    Ok(session.find_objects(&[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true), id])?)
+    find(session, &[Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Token(true), id])
 }
 
 /// The object of the ceremony with this class and label. Two of them are an error: nobody could say which is meant.
@@ -137,7 +158,7 @@ pub(super) fn named(
 /// The same, however many there are.
 pub(super) fn all_named(session: &Session, class: ObjectClass, label: &str) -> Result<Vec<ObjectHandle>, Failure> {
     let label = Attribute::Label(label.as_bytes().to_vec());
-    Ok(session.find_objects(&[Attribute::Class(class), Attribute::Token(true), label])?)
+    find(session, &[Attribute::Class(class), Attribute::Token(true), label])
 }
 
 /// All objects with this label, whatever they are, each with its class: one search.
@@ -146,7 +167,7 @@ pub(super) fn labelled(
     session: &Session,
     label: &str,
 ) -> Result<Vec<(ObjectClass, ObjectHandle)>, Failure> {
-    let found = session.find_objects(&[Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())])?;
+    let found = find(session, &[Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())])?;
     let mut labelled = Vec::with_capacity(found.len());
     for handle in found {
         match module.extra().identity(session, handle).map_err(Failure::from) {
@@ -264,7 +285,7 @@ pub(super) fn certificates(session: &Session, label: &'static str) -> Result<Vec
         Attribute::Token(true),
         Attribute::Label(label.as_bytes().to_vec()),
     ];
-    Ok(session.find_objects(&wanted)?)
+    find(session, &wanted)
 }
 
 /// DER of the certificate with this label, where the token holds exactly one. None is looked for where it holds none.
@@ -300,6 +321,19 @@ fn present(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::profile::Codes;
+
+    #[test]
+    fn a_search_without_an_end_is_given_up() {
+        let endless = at_most(std::iter::repeat_with(|| Ok::<_, Failure>(7)), 100);
+        let fault = endless.unwrap_err().into_fault(&Codes { meaning: Vec::new() });
+        assert!(fault.class == Class::Token && fault.to_string().contains("more than 100 objects"), "{fault}");
+        let whole = at_most((0..100).map(Ok::<_, Failure>), 100);
+        assert_eq!(whole.unwrap().len(), 100);
+        let failed =
+            (0..).map(|at| if at < 3 { Ok(at) } else { Err(Failure::own(Class::Session, "C_FindObjects", "")) });
+        assert_eq!(at_most(failed, 100).unwrap_err().class(&Codes { meaning: Vec::new() }), Class::Session);
+    }
 
     #[test]
     fn points_are_read_as_vendors_give_them() {

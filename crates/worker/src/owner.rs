@@ -104,6 +104,12 @@ impl Owner {
         }
     }
 
+    /// The token has taken a PIN. The parent is told at once: what else there is to a login may come to no end, and the PIN is
+    /// not to blame for that.
+    pub(super) fn took_pin(&self) {
+        self.outbox.send(&FromWorker::PinTaken, false);
+    }
+
     /// To be called when a request is done. The parent is told of which keys copies are wanted; nobody waits for them.
     pub(super) fn end(&mut self) {
         if !self.wanted.is_empty() {
@@ -299,7 +305,7 @@ impl Owner {
 
     /// C_GetTokenInfo: the one call that notices the loss of a SoftHSM token.
     pub(super) fn token_info(&self) -> Result<(), Failure> {
-        let asked = self.token.module.pkcs11().get_token_info(self.token.slot).map_err(Failure::from);
+        let asked = self.token.module.extra().token_info(self.token.slot).map_err(Failure::from);
         // Whatever the code is, a token that cannot be asked is out of service.
         asked.map(drop).map_err(|failure| {
             let mut fault = failure.into_fault(self.codes());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, RwLock};
 
-use super::confine::{Confinement, confine, directories};
+use super::confine::{Confinement, confine, token_directories};
 use super::connect::{Connection, connect, initialise_only};
 use super::fault::Failure;
 use super::keys::Keys;
@@ -62,7 +62,7 @@ pub(super) fn begin(start: &Start, degraded: Vec<String>, clock: &Clock) -> Resu
         incarnation: start.incarnation,
         role: start.role,
         slot: found.slot,
-        directories: start.sandbox.as_ref().map(|sandbox| directories(sandbox.tokens)).unwrap_or_default(),
+        directories: token_directories(start.sandbox.as_ref()),
         sessions: u64::from(start.sessions.max(1)) + 1,
         // Filled by the login.
         keys: match start.role {

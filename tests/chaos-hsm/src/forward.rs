@@ -29,6 +29,11 @@ const fn sealed(session: CK_SESSION_HANDLE, buffer: *mut CK_BYTE, length: *mut C
     Output::Sealed { session, buffer, length }
 }
 
+/// Room for handles, and how many there are.
+const fn found(handles: *mut CK_OBJECT_HANDLE, most: CK_ULONG, count: *mut CK_ULONG) -> Output {
+    Output::Found { handles, most, count }
+}
+
 /// What may be a session's handle: the first argument of most functions.
 trait Handle {
     /// A number; of which kind, the function's name says.
@@ -106,7 +111,7 @@ forward! {
     C_GetAttributeValue(arg1: CK_SESSION_HANDLE, arg2: CK_OBJECT_HANDLE, arg3: *mut CK_ATTRIBUTE, arg4: CK_ULONG);
     C_SetAttributeValue(arg1: CK_SESSION_HANDLE, arg2: CK_OBJECT_HANDLE, arg3: *mut CK_ATTRIBUTE, arg4: CK_ULONG);
     C_FindObjectsInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_ATTRIBUTE, arg3: CK_ULONG);
-    C_FindObjects(arg1: CK_SESSION_HANDLE, arg2: *mut CK_OBJECT_HANDLE, arg3: CK_ULONG, arg4: *mut CK_ULONG);
+    C_FindObjects(arg1: CK_SESSION_HANDLE, arg2: *mut CK_OBJECT_HANDLE, arg3: CK_ULONG, arg4: *mut CK_ULONG) => found(arg2, arg3, arg4);
     C_FindObjectsFinal(arg1: CK_SESSION_HANDLE);
     C_EncryptInit(arg1: CK_SESSION_HANDLE, arg2: *mut CK_MECHANISM, arg3: CK_OBJECT_HANDLE) => begins(arg1, arg2, true);
     C_Encrypt(arg1: CK_SESSION_HANDLE, arg2: *mut CK_BYTE, arg3: CK_ULONG, arg4: *mut CK_BYTE, arg5: *mut CK_ULONG) => sealed(arg1, arg4, arg5);

@@ -126,6 +126,8 @@ pub(crate) enum Plain {
     IvAppended,
     /// AES-GCM encrypts and decrypts with an IV of zeroes, and nothing says so.
     IvFixed,
+    /// A search brings as many objects as there is room for, each time.
+    EndlessSearch,
 }
 
 /// A delay in milliseconds.
@@ -248,12 +250,13 @@ mod tests {
                 { function = "C_Encrypt", fault = "hang" },
                 { fault = "crash" }, { fault = "wrong-bytes" }, { fault = "lost-token" }, { fault = "pin-locked" },
                 { fault = "iv-random" }, { fault = "iv-written-back" }, { fault = "iv-appended" }, { fault = "iv-fixed" },
+                { fault = "endless-search" },
                 { fault = { session_limit = 3 } }, { fault = { talk = "words\n" } },
                 { function = "C_Login", fault = { talk = "words\n", times = 9 } },
             ]
             network = { service_ms = 5, distribution = "exponential", at_once = 16 }
         "#;
-        assert_eq!(Rules::parse(text).unwrap().rules.len(), 16);
+        assert_eq!(Rules::parse(text).unwrap().rules.len(), 17);
     }
 
     #[test]

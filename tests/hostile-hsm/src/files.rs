@@ -54,9 +54,25 @@ pub(crate) fn attack(report: &mut Report) {
     for path in ["/etc/shadow", "/etc/hostname", "/root", "/home", "/tmp", "/var", "/sys/kernel", "/proc/1/status"] {
         report.tried(&format!("read {path}"), read(Path::new(path)));
     }
+    devices(report, &home);
     for path in ["/dev/shm/hostile-hsm", "/tmp/hostile-hsm"] {
         report.tried(&format!("write to {path}"), File::create(path));
         let _ = fs::remove_file(path);
+    }
+}
+
+/// Devices where it may make files: as root, one of a disk would be all that is on it. These are of no disk.
+fn devices(report: &mut Report, home: &Path) {
+    let place = home.join("hostile-device");
+    let name = c(&place.display().to_string());
+    for (what, kind, number) in
+        [("a character device", libc::S_IFCHR, (1, 3)), ("a block device", libc::S_IFBLK, (7, 0))]
+    {
+        let _ = fs::remove_file(&place);
+        // SAFETY: a path that ends with NUL, and numbers.
+        let made = unsafe { libc::mknod(name.as_ptr(), kind | 0o600, libc::makedev(number.0, number.1)) };
+        report.called(&format!("make {what}"), made.into());
+        let _ = fs::remove_file(&place);
     }
 }
 

@@ -165,7 +165,10 @@ impl Tokens {
                 worker.child.wait().unwrap();
                 Err(fault)
             }
-            FromWorker::Reply { .. } | FromWorker::Searching { .. } | FromWorker::Wants { .. } => {
+            FromWorker::Reply { .. }
+            | FromWorker::Searching { .. }
+            | FromWorker::PinTaken
+            | FromWorker::Wants { .. } => {
                 panic!("a reply before Ready")
             }
         }
@@ -252,6 +255,8 @@ impl Worker {
                 self.received.drain(..taken);
                 match message {
                     FromWorker::Searching { id } => self.searched.push(id),
+                    // Before the answer to the login that it is about.
+                    FromWorker::PinTaken => {}
                     FromWorker::Wants { keys } => self.wanted.extend(keys),
                     message => return message,
                 }

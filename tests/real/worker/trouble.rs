@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use model::id::{KeyId, KeyVersionId};
 use model::profile::{Flags, Meaning, Means, Profile};
-use protocol::{Class, Op, Reply, Role, Token};
+use protocol::{Class, Op, Reply, Role, Start, Token};
 
 use super::rig::{LABEL, MADE, PIN, Tokens, Worker, wait_for};
 
@@ -87,6 +88,67 @@ fn a_module_that_wants_far_more_room_leaves_no_operation_behind() {
         assert_eq!(control.calls(&format!("{function}Init")), begun + 1, "{function} {iv_bits}: the session is sound");
         assert!(data.stop().success());
     }
+}
+
+/// As where several HSMs stand behind one client software, and one of them is down.
+#[test]
+fn a_token_is_found_beside_one_that_cannot_be_asked() {
+    let mut tokens = Tokens::after_ceremony();
+    tokens.init_token("another");
+    let control = tokens.count_calls();
+    let asked = || control.calls("C_GetTokenInfo");
+    let start = || Start { start_timeout_ms: 1_000, ..tokens.start(Role::Data) };
+    let before = asked();
+    assert!(tokens.found(start()).unwrap().0.stop().success());
+    let slots = asked() - before;
+    assert!(slots > 1, "{slots}");
+    // One slot of them fails each time; which of them is the token's own depends on its serial number.
+    let found = (1..=slots).filter(|failing| {
+        let calls = (0..50).map(|round| asked() + failing + round * slots);
+        let rule = |call| {
+            format!(
+                "[[rule]]\nfunction = \"C_GetTokenInfo\"\ncalls = {{ from = {call}, to = {call} }}\n\
+                 fault = {{ code = \"CKR_DEVICE_ERROR\" }}\n"
+            )
+        };
+        control.set(&calls.map(rule).collect::<String>()).unwrap();
+        match tokens.found(start()) {
+            Ok((worker, ready)) => {
+                assert_eq!(ready.label, LABEL);
+                worker.stop().success()
+            }
+            Err(fault) => {
+                assert!(fault.function == "C_GetTokenInfo" && fault.class == Class::Token, "{fault}");
+                assert!(fault.to_string().contains("one that cannot be asked"), "{fault}");
+                false
+            }
+        }
+    });
+    assert_eq!(found.count() as u64, slots - 1);
+}
+
+/// A worker that collected all that it is shown would grow for as long as it is let live.
+#[test]
+fn a_search_without_an_end_is_the_tokens_trouble_and_fills_no_memory() {
+    let mut tokens = Tokens::after_ceremony();
+    let (key, _) = tokens.control().make_key();
+    let control = tokens.count_calls();
+    let mut data = tokens.data();
+    let (mut another, _) = tokens.found(tokens.start(Role::Control)).unwrap();
+    control.set("[[rule]]\nfault = \"endless-search\"").unwrap();
+    let fault = data.encrypt(key_of_nobody(), b"plaintext", b"").unwrap_err();
+    assert_eq!((fault.class, &*fault.function), (Class::Token, "C_FindObjects"), "{fault}");
+    assert!(fault.to_string().contains("has no end"), "{fault}");
+    let listed = another.login(PIN).err().unwrap();
+    assert_eq!((listed.class, &*listed.function), (Class::Token, "C_FindObjects"), "{listed}");
+    control.clear().unwrap();
+    assert!(data.encrypt(key, b"plaintext", b"").is_ok(), "the same worker goes on");
+    assert!(data.stop().success());
+}
+
+/// A key that no token holds.
+fn key_of_nobody() -> KeyVersionId {
+    KeyVersionId { key: KeyId::random(), version: 1 }
 }
 
 #[test]

@@ -207,6 +207,16 @@ impl Kmsuser {
         Err(format!("the record of kmsuser's PIN of HSM {record} was changed {READS} times meanwhile"))
     }
 
+    /// Logins that may still fail before none is tried any more.
+    pub(super) fn tries_left(&self, pin: &Pin) -> u32 {
+        pin::tries_left(pin, self.tries)
+    }
+
+    /// One is left, of those that all HSMs of the cluster have together.
+    pub(super) fn is_last_try_of_all(&self, pin: &Pin) -> bool {
+        self.scope == PinScope::Cluster && self.tries_left(pin) == 1
+    }
+
     /// Opens a sealed PIN.
     pub(super) fn open(&self, hsm: &HsmId, sealed: &[u8]) -> Result<Secret, String> {
         let record = record_of(self.scope, hsm);

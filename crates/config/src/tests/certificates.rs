@@ -65,7 +65,7 @@ fn the_file_is_protected_from_modules() {
     );
     let mut config = judge(&text).expect("good before the disk is looked at");
     let canonical = |path: &Path| Some(path.to_owned());
-    let disk = crate::sandbox::Disk { canonical: &canonical, text: &|_| None };
+    let disk = crate::sandbox::Disk { canonical: &canonical, text: &|_| None, program: None };
     let why = crate::sandbox::guard(&mut config, None, &disk).expect_err("it could write it");
     assert!(why.contains("HSM hsm-b") && why.contains("the certificate of HSM hsm-b"), "{why}");
 }
@@ -81,7 +81,7 @@ fn the_file_is_no_other_one_of_the_configuration() {
             Ok(rest) => others.get(rest.to_str()?.parse::<usize>().ok()?).cloned(),
             Err(_) => Some(path.to_owned()),
         };
-        let disk = crate::sandbox::Disk { canonical: &canonical, text: &|_| None };
+        let disk = crate::sandbox::Disk { canonical: &canonical, text: &|_| None, program: None };
         crate::sandbox::guard(&mut config, None, &disk)
     };
     for (file, what) in [("/link/0", "the seal key"), ("/link/1", "the key of [grpc]"), ("/link/2", "the client CAs")] {

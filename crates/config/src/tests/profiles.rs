@@ -226,6 +226,14 @@ fn what_cannot_be_is_refused_with_its_place() {
             "capabilities.codes.meaning: 0x6 means \"busy\" of some function, and of C_Decrypt \"ambiguous\" alone",
         ),
         (
+            "capabilities.codes.meaning = [{ functions = [\"*\"], code = 0xa0, means = \"token\" }]",
+            "capabilities.codes.meaning: 0xa0 is CKR_PIN_INCORRECT, and of C_Login it means \"login\" or \"locked\"",
+        ),
+        (
+            "capabilities.codes.meaning = [{ functions = [\"C_SetPIN\"], code = 0xa0, means = \"busy\" }]",
+            "capabilities.codes.meaning: 0xa0 is CKR_PIN_INCORRECT, and of C_SetPIN it means",
+        ),
+        (
             "sessions = 8\ncapabilities.calls.sessions = 17",
             "1 workers with 8 sessions each need 18, with the control worker",
         ),

@@ -79,6 +79,9 @@ pub struct Gcm {
     pub aad_max: u64,
 }
 
+/// The standard's word for a wrong PIN.
+const CKR_PIN_INCORRECT: u64 = 0xa0;
+
 /// What the standard has.
 pub const CKM_AES_GCM: u64 = 0x1087;
 
@@ -189,6 +192,22 @@ impl Codes {
         self.meaning.iter().find(fits).map(|meaning| meaning.means)
     }
 
+    /// The same, where the meaning names the function: what is said of any function may not be meant of this one.
+    #[must_use]
+    pub fn means_by_name(&self, function: &str, code: u64) -> Option<Means> {
+        let named = |meaning: &&Meaning| meaning.code == code && meaning.functions.iter().any(|name| name == function);
+        self.meaning.iter().find(named).map(|meaning| meaning.means)
+    }
+
+    /// A function that looks at PINs and the standard's word for a wrong one, where that is said to mean something else: then
+    /// no wrong PIN would be noticed before the token has locked its user.
+    #[must_use]
+    pub fn hidden_wrong_pin(&self) -> Option<(&'static str, u64)> {
+        ["C_Login", "C_SetPIN"].into_iter().map(|function| (function, CKR_PIN_INCORRECT)).find(|(function, code)| {
+            self.means(function, *code).is_some_and(|means| !matches!(means, Means::Login | Means::Locked))
+        })
+    }
+
     /// A function and a code that are said to tell of a bad ciphertext alone, while another function says by the same code
     /// that it has too much to do: so does this one then.
     #[must_use]
@@ -266,6 +285,28 @@ mod tests {
         assert_eq!(codes.means("C_Login", 5), Some(Means::Login));
         assert_eq!(codes.means("C_Encrypt", 5), None);
         assert_eq!(codes.means("C_Decrypt", 7), None);
+    }
+
+    #[test]
+    fn what_is_said_of_all_functions_names_none() {
+        let codes = codes();
+        assert_eq!((codes.means("C_Login", 6), codes.means_by_name("C_Login", 6)), (Some(Means::Busy), None));
+        assert_eq!(codes.means_by_name("C_Login", 5), Some(Means::Login));
+        assert_eq!(codes.means_by_name("C_Decrypt", 6), Some(Means::Ambiguous));
+    }
+
+    #[test]
+    fn the_standard_s_word_for_a_wrong_pin_stays_one() {
+        let says = |function: &str, means| {
+            let functions = vec![function.to_owned()];
+            Codes { meaning: vec![Meaning { functions, code: 0xa0, means }] }.hidden_wrong_pin()
+        };
+        for means in [Means::Busy, Means::Token, Means::Ambiguous, Means::Request, Means::Refused] {
+            assert_eq!(says("*", means), Some(("C_Login", 0xa0)), "{means:?}");
+            assert_eq!(says("C_SetPIN", means), Some(("C_SetPIN", 0xa0)), "{means:?}");
+            assert_eq!(says("C_Encrypt", means), None, "{means:?}");
+        }
+        assert_eq!([says("*", Means::Login), says("C_Login", Means::Locked), codes().hidden_wrong_pin()], [None; 3]);
     }
 
     #[test]

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// SoftHSM's configuration where the environment names none.
 const SOFTHSM_DEFAULT: &str = "/etc/softhsm/softhsm2.conf";
 
+/// Variables that name the modules' configurations.
+const SOFTHSM_VARIABLE: &str = "SOFTHSM2_CONF";
+const KRYOPTIC_VARIABLE: &str = "KRYOPTIC_CONF";
+
 /// Who says where the tokens are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tokens {
@@ -25,9 +29,20 @@ impl Tokens {
     pub fn configuration(self, environment: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
         match self {
             Self::Elsewhere => None,
-            Self::SoftHsm => environment("SOFTHSM2_CONF").or_else(|| Some(SOFTHSM_DEFAULT.into())),
-            Self::Kryoptic => environment("KRYOPTIC_CONF"),
+            Self::SoftHsm => environment(SOFTHSM_VARIABLE).or_else(|| Some(SOFTHSM_DEFAULT.into())),
+            Self::Kryoptic => environment(KRYOPTIC_VARIABLE),
         }
+    }
+
+    /// Which of these a module may be that runs under `profile`, which is not known where it is not confined: also one that
+    /// stands before another module, whose configuration the environment names then.
+    pub fn possible(
+        profile: Option<Self>,
+        environment: &dyn Fn(&str) -> Option<PathBuf>,
+    ) -> impl Iterator<Item = Self> {
+        let named = [(Self::SoftHsm, SOFTHSM_VARIABLE), (Self::Kryoptic, KRYOPTIC_VARIABLE)];
+        let possible = named.map(|(one, name)| (profile == Some(one) || environment(name).is_some()).then_some(one));
+        possible.into_iter().flatten()
     }
 
     /// The directories that a configuration names: those that the module writes to.
@@ -70,6 +85,19 @@ mod tests {
                     dbargs = '/var/lib/two/token.sql'\n";
         assert_eq!(Tokens::Kryoptic.directories(text), [Path::new("/var/lib/one"), Path::new("/var/lib/two")]);
         assert!(Tokens::Kryoptic.directories("dbargs = \"token.sql\"\n").is_empty());
+    }
+
+    #[test]
+    fn a_module_may_stand_before_another_one_and_need_not_be_confined() {
+        let possible = |profile, named: &str| {
+            Tokens::possible(profile, &|name| (name == named).then(|| "/a.conf".into())).collect::<Vec<_>>()
+        };
+        assert_eq!(possible(Some(Tokens::SoftHsm), ""), [Tokens::SoftHsm]);
+        assert_eq!(possible(Some(Tokens::Elsewhere), "SOFTHSM2_CONF"), [Tokens::SoftHsm], "as behind chaos-hsm");
+        assert_eq!(possible(None, "SOFTHSM2_CONF"), [Tokens::SoftHsm], "sandbox = false");
+        assert_eq!(possible(None, "KRYOPTIC_CONF"), [Tokens::Kryoptic]);
+        assert_eq!(possible(Some(Tokens::Elsewhere), ""), []);
+        assert_eq!(possible(Some(Tokens::Kryoptic), "SOFTHSM2_CONF"), [Tokens::SoftHsm, Tokens::Kryoptic]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, NetPort, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetError, Scope, path_beneath_rules,
 };
 
@@ -70,7 +70,7 @@ pub(super) fn restrict(sandbox: &Sandbox, module: &Path) -> Result<Vec<String>, 
 fn apply(sandbox: &Sandbox, read: &[PathBuf], write: &[PathBuf]) -> Result<RestrictionStatus, RulesetError> {
     // Nothing is executed, and no other thread can be: what a module loads is read.
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
-    let writing = AccessFs::from_all(KNOWN) & !(AccessFs::Execute | AccessFs::ResolveUnix);
+    let writing = writing();
     let talking = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ResolveUnix;
     let ports = sandbox.ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
     Ruleset::default()
@@ -85,12 +85,42 @@ fn apply(sandbox: &Sandbox, read: &[PathBuf], write: &[PathBuf]) -> Result<Restr
         .restrict_self()
 }
 
+/// What a module may do where it writes. It makes no devices: as root, one of the host's disk would have everything on it.
+fn writing() -> BitFlags<AccessFs> {
+    let never = AccessFs::Execute | AccessFs::ResolveUnix | AccessFs::MakeBlock | AccessFs::MakeChar;
+    AccessFs::from_all(KNOWN) & !never
+}
+
 fn configuration(tokens: Tokens) -> Option<PathBuf> {
     tokens.configuration(&|name| env::var_os(name).map(PathBuf::from))
 }
 
-/// The directories that hold the module's tokens, as its configuration says now.
-pub(crate) fn directories(tokens: Tokens) -> Vec<PathBuf> {
+/// The directories that hold the module's tokens, where they are files, whether it is confined or not.
+pub(crate) fn token_directories(sandbox: Option<&Sandbox>) -> Vec<PathBuf> {
+    let environment = |name: &str| env::var_os(name).map(PathBuf::from);
+    Tokens::possible(sandbox.map(|sandbox| sandbox.tokens), &environment).flat_map(directories).collect()
+}
+
+/// The same as the configuration of one says now.
+fn directories(tokens: Tokens) -> Vec<PathBuf> {
     let text = configuration(tokens).and_then(|file| fs::read_to_string(file).ok());
     text.map(|text| tokens.directories(&text)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_directories_are_made_and_no_devices() {
+        let writing = writing();
+        for allowed in
+            [AccessFs::WriteFile, AccessFs::MakeReg, AccessFs::MakeDir, AccessFs::RemoveFile, AccessFs::Truncate]
+        {
+            assert!(writing.contains(allowed), "{allowed:?}");
+        }
+        for never in [AccessFs::MakeBlock, AccessFs::MakeChar, AccessFs::Execute, AccessFs::ResolveUnix] {
+            assert!(!writing.contains(never), "{never:?}");
+        }
+    }
 }

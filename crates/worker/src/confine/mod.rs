@@ -15,7 +15,7 @@ use std::env;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, getrlimit, set_dumpable_behavior, setrlimit};
 
-pub(super) use self::filesystem::directories;
+pub(super) use self::filesystem::token_directories;
 use self::named::Named;
 use super::fault::Failure;
 use model::profile::Codes;

@@ -29,7 +29,7 @@ pub(super) fn make(owner: &mut Owner) -> Result<Reply, Failure> {
         let key_wrap = module.key_wrap()?;
         let key = session
             .generate_key(&Mechanism::AesKeyGen, &template::challenge_key(module.capabilities(), Kind::Encryption))?;
-        let made = session.wrap_key(&key_wrap, wrapping, key).map_err(Failure::from);
+        let made = module.extra().wrap_key(session, &key_wrap, wrapping, key).map_err(Failure::from);
         let made = made.and_then(|wrapped| Ok((wrapped, gcm::seal(module, session, key, iv, AAD, &*answer)?)));
         let destroyed = session.destroy_object(key);
         let made = made?;

@@ -31,7 +31,7 @@ const MECHANISMS: [(u64, &str); 17] = [
 pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
     let (module, slot) = (&owner.token.module, owner.token.slot);
     let pkcs11 = module.pkcs11();
-    let (info, token) = (pkcs11.get_library_info()?, pkcs11.get_token_info(slot)?);
+    let (info, token) = (module.extra().library_info()?, module.extra().token_info(slot)?);
     let listed = module.mechanisms(slot)?;
     let mut mechanisms: Vec<MechanismSeen> = MECHANISMS
         .iter()

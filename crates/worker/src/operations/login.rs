@@ -19,6 +19,7 @@ pub(super) fn run(owner: &mut Owner, pin: &Secret) -> Result<Reply, Failure> {
     // Wiped by the type that takes it over.
     let pin = RawAuthPin::new(Box::new(owner.token.module.capabilities().login.text(pin.expose())));
     log_in(&lock(&owner.token.pinned), &pin)?;
+    owner.took_pin();
     // One look for all that is to be known, keys and objects of the ceremony: each search costs as much.
     let found = objects::look(&owner.token.module, &owner.session, &[])?;
     let ceremony = found.ceremony()?;
@@ -64,7 +65,7 @@ fn log_in(session: &Session, pin: &RawAuthPin) -> Result<(), Failure> {
 /// Whether a PIN may be tried, wrong as it may be: the token's flags are looked at right before it, where they tell anything,
 /// and the last try is never spent.
 pub(super) fn may_be_tried(owner: &Owner, function: &'static str) -> Result<(), Failure> {
-    let info = owner.token.module.pkcs11().get_token_info(owner.token.slot)?;
+    let info = owner.token.module.extra().token_info(owner.token.slot)?;
     let user = user_flags(&info, &owner.token.module.capabilities().login);
     let refused = |detail: &str| Failure::own(Class::Login, function, format!("not attempted: {detail}"));
     if user.locked {

@@ -15,7 +15,7 @@ pub(super) fn run(owner: &mut Owner) -> Result<Reply, Failure> {
         let key_wrap = module.key_wrap()?;
         let key = session
             .generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
-        let wrapped = session.wrap_key(&key_wrap, wrapping, key);
+        let wrapped = module.extra().wrap_key(session, &key_wrap, wrapping, key);
         let destroyed = session.destroy_object(key);
         let wrapped = wrapped?;
         // A key that stays extractable in memory is not handed on.

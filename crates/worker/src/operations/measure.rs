@@ -13,6 +13,7 @@ use super::gcm;
 use super::self_test::AAD;
 use crate::fault::Failure;
 use crate::module::Module;
+use crate::objects;
 use crate::owner::Owner;
 use crate::template::{self, Kind, Use};
 use model::ciphertext::IV_BYTES;
@@ -60,7 +61,7 @@ fn prepare(bench: &mut Bench<'_>, what: Measure) -> Result<Things, Failure> {
     let (key, wrapping) = (bench.generate(&generated)?, bench.generate(&templates::wrapping(of))?);
     let session = bench.session()?;
     let blob = match what {
-        Measure::Unwrap => session.wrap_key(&bench.module().key_wrap()?, wrapping, key)?,
+        Measure::Unwrap => bench.module().extra().wrap_key(&session, &bench.module().key_wrap()?, wrapping, key)?,
         _ => Vec::new(),
     };
     let sealed = match what {
@@ -122,7 +123,9 @@ fn once(things: &Things, module: &Module, session: &Session) -> Result<(), Failu
             let made = session.generate_key(&Mechanism::AesKeyGen, &things.generated)?;
             Ok(session.destroy_object(made)?)
         }
-        Measure::Wrap => Ok(session.wrap_key(&module.key_wrap()?, things.wrapping, things.key).map(drop)?),
+        Measure::Wrap => {
+            Ok(module.extra().wrap_key(session, &module.key_wrap()?, things.wrapping, things.key).map(drop)?)
+        }
         Measure::Unwrap => {
             let made = session.unwrap_key(&module.key_wrap()?, things.wrapping, &things.blob, &things.unwrapped)?;
             Ok(session.destroy_object(made)?)
@@ -130,7 +133,7 @@ fn once(things: &Things, module: &Module, session: &Session) -> Result<(), Failu
         Measure::Random => Ok(session.generate_random_slice(&mut [0; 32])?),
         Measure::Find => {
             let nowhere = [Attribute::Token(true), Attribute::Label(template::NOWHERE.as_bytes().to_vec())];
-            Ok(session.find_objects(&nowhere).map(drop)?)
+            objects::find(session, &nowhere).map(drop)
         }
         Measure::GetAttribute => Ok(module.extra().identity(session, things.key).map(drop)?),
     }

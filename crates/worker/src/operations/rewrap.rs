@@ -57,7 +57,7 @@ fn are_one(module: &Module, session: &Session, one: ObjectHandle, other: ObjectH
     let key_wrap = module.key_wrap()?;
     let sample =
         session.generate_key(&Mechanism::AesKeyGen, &template::passing_key(module.capabilities(), Kind::Encryption))?;
-    let wrapped = [one, other].map(|wrapping| session.wrap_key(&key_wrap, wrapping, sample));
+    let wrapped = [one, other].map(|wrapping| module.extra().wrap_key(session, &key_wrap, wrapping, sample));
     let destroyed = session.destroy_object(sample);
     let [by_one, by_other] = wrapped;
     let (by_one, by_other) = (by_one?, by_other?);

@@ -28,10 +28,11 @@ pub(crate) fn of_login(fault: &Fault, codes: &Codes) -> Event {
     }
 }
 
-/// Whether all that was said may be said of a wrong PIN. Not where the HSM's profile says what it means.
+/// Whether all that was said may be said of a wrong PIN. Not where the HSM's profile says what it means of this function: who
+/// says of all functions that they have too much to do by that need not have thought of PINs.
 fn may_be_wrong(fault: &Fault, function: &str, codes: &Codes) -> bool {
     let of_anything = OF_ANYTHING.contains(&fault.code) || fault.code >= VENDOR_DEFINED;
-    of_anything && fault.function == function && codes.means(function, fault.code).is_none()
+    of_anything && fault.function == function && codes.means_by_name(function, fault.code).is_none()
 }
 
 /// Of C_SetPIN. That a PIN has to be changed is nothing that a wrong one is told by it, but where the HSM's profile says so.
@@ -93,6 +94,9 @@ mod tests {
             assert_eq!(of_login(&fault(class, "C_Login", 6), &says("C_Login")), Event::LoginNotJudged);
             assert_eq!(of_change(&fault(class, "C_SetPIN", 6), &says("C_SetPIN")), Event::LoginNotJudged);
             assert_eq!(of_change(&fault(class, "C_SetPIN", 6), &says("C_Login")), Event::Unclear);
+            // Whoever says so of any function may not have thought of PINs.
+            assert_eq!(of_login(&fault(class, "C_Login", 6), &says("*")), Event::Unclear);
+            assert_eq!(of_change(&fault(class, "C_SetPIN", 6), &says("*")), Event::Unclear);
         }
     }
 

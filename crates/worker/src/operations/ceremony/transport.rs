@@ -72,7 +72,7 @@ pub(in crate::operations) fn wrap_to(
     sound(transport)?;
     let of = module.capabilities();
     let public = session.create_object(&template::transport_public(of, &transport.modulus, &transport.exponent))?;
-    let wrapped = session.wrap_key(&super::oaep(of), public, key);
+    let wrapped = module.extra().wrap_key(session, &super::oaep(of), public, key);
     session.destroy_object(public)?;
     Ok(wrapped?.into())
 }

@@ -48,7 +48,8 @@ pub(super) fn extractable(
     let mechanism = mechanism(by)?;
     let template = templates::unwrapped(bench.of(), by, false, Use::Key(Kind::Encryption), []);
     let key = bench.need(|bench| bench.unwrap(&mechanism, wrapping, blob, &template))?;
-    let wrapped = bench.settle(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, key)?))?;
+    let wrapped =
+        bench.settle(|bench| Ok(bench.module().extra().wrap_key(&bench.desk, &mechanism, wrapping, key)?))?;
     Ok(match wrapped {
         Settled::Done(_) => Kept::Ignored("C_WrapKey wraps a key with CKA_EXTRACTABLE = false".to_owned()),
         Settled::Refused(_) => Kept::Enforced,
@@ -108,8 +109,9 @@ pub(super) fn unwrap_template(
     let (of, mechanism) = (bench.of(), mechanism(by)?);
     // The same wrapping key twice: one that may be wrapped and wraps, and what is to be bound when it is unwrapped.
     let twin = bench.need(|bench| bench.generate(&templates::passing_wrapping(of)))?;
-    let wrapped_twin = bench.need(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, twin)?))?;
-    let blob = bench.need(|bench| Ok(bench.desk.wrap_key(&mechanism, twin, key)?))?;
+    let wrapped_twin =
+        bench.need(|bench| Ok(bench.module().extra().wrap_key(&bench.desk, &mechanism, wrapping, twin)?))?;
+    let blob = bench.need(|bench| Ok(bench.module().extra().wrap_key(&bench.desk, &mechanism, twin, key)?))?;
     let bound = templates::told_wrapping(of, by);
     let told = bench.settle(|bench| {
         let template = UnwrapTemplate { first: &bound.first, unwraps_to: &bound.unwraps_to, last: &bound.last };
@@ -137,7 +139,9 @@ pub(super) fn unwrap_template(
         Settled::NotJudged(fault) => return Ok(Kept::NotJudged(said(&fault))),
     };
     // Some tokens may take the template's side instead of refusing.
-    let leaves = bench.settle(|bench| Ok(bench.desk.wrap_key(&mechanism, wrapping, otherwise).map(drop)?))?;
+    let leaves = bench.settle(|bench| {
+        Ok(bench.module().extra().wrap_key(&bench.desk, &mechanism, wrapping, otherwise).map(drop)?)
+    })?;
     Ok(match leaves {
         Settled::Done(()) => {
             Kept::Ignored("a key is unwrapped with CKA_EXTRACTABLE = true and can leave the token".to_owned())

@@ -84,7 +84,7 @@ fn there_and_back(
     encrypts: bool,
 ) -> Result<Vec<u8>, Failure> {
     let mechanism = mechanism(by)?;
-    let blob = bench.desk.wrap_key(&mechanism, wrapping, key)?;
+    let blob = bench.module().extra().wrap_key(&bench.desk, &mechanism, wrapping, key)?;
     if blob.len() != WRAPPED_BYTES {
         let detail = format!("gave {} bytes where a key of 32 bytes is {WRAPPED_BYTES} without padding", blob.len());
         return Err(Failure::own(Class::Refused, "C_WrapKey", detail));
@@ -143,6 +143,6 @@ fn opens(
     of.wrap.oaep_hash = hash;
     let public = bench.keeper().create_object(&template::transport_public(&of, &public.modulus, &public.exponent))?;
     bench.keep(public);
-    let blob = bench.desk.wrap_key(&oaep(&of), public, key)?;
+    let blob = bench.module().extra().wrap_key(&bench.desk, &oaep(&of), public, key)?;
     bench.unwrap(&oaep(&of), transport, &blob, &template::wrapping_key_on_trial(&of, Kind::Encryption)).map(drop)
 }
