@@ -141,6 +141,11 @@ impl Lifecycle {
                 "the row of an unfinished key version could not be taken away; the next start goes on with it");
             return;
         }
+        if self.core.store().catalogue().key(key).is_some_and(|row| row.is_destroyed()) {
+            // All of the key was given up meanwhile. What is left of the version is destroyed on record, as the rest is.
+            self.destroy_material(key).await;
+            return;
+        }
         // Else no token was asked to keep anything.
         let members = if may_be_there { 0..plan.members.hsms.len() } else { 0..0 };
         let destroying = join_all(members.map(|member| async move {

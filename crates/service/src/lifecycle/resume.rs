@@ -54,8 +54,8 @@ impl Lifecycle {
         let Some(made) = made else { return };
         let version = made.id;
         let in_place = made.in_place;
-        if !made.may_be_in_tokens() || row.is_destroyed() {
-            // No token was asked to keep anything of it, or all of the key is being destroyed.
+        if !made.may_be_in_tokens() {
+            // No token was asked to keep anything of it.
             let abandoned = match creates {
                 true => self.core.store().abandon_key(key).await,
                 false => self.core.store().abandon_version(version).await,
