@@ -222,6 +222,11 @@ impl Outcome {
         !self.is_lost() && self.cause.is_some_and(|other| other != cause)
     }
 
+    /// Whether it makes a key, or takes a version away.
+    fn is_no_rotation(&self) -> bool {
+        !self.is_lost() && self.cause.is_none()
+    }
+
     /// Waits for the end.
     pub(crate) async fn result(mut self) -> Result<(), Error> {
         match self.told.wait_for(Option::is_some).await {

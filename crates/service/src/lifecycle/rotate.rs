@@ -25,6 +25,12 @@ impl Lifecycle {
     pub(crate) async fn rotate(&self, key: KeyId, cause: RotationCause) -> Result<(), Error> {
         let arn = self.core.scope().key_arn(key);
         let mut underway = self.inner.creations.lock().await;
+        if let Some(making) = underway.get(&key).filter(|outcome| outcome.is_no_rotation()).cloned() {
+            // The key is in use before the making of its first version has ended: whoever wants a rotation wants another.
+            drop(underway);
+            making.result().await?;
+            underway = self.inner.creations.lock().await;
+        }
         let catalogue = self.core.store().catalogue();
         let row = catalogue.key(key).ok_or_else(|| Error::no_key(&arn))?;
         let (_, members) = self.core.connected_store(row.key_store.as_str())?;
