@@ -106,3 +106,30 @@ async fn a_clock_that_is_behind_for_a_while_sets_no_period_anew() {
     turn(&bench, &mut turns).await;
     assert_eq!(versions(&bench, &key).1, 2);
 }
+
+/// Each try costs the HSMs a key, and leaves a number that is remembered for ever.
+#[tokio::test]
+async fn a_rotation_that_fails_again_and_again_is_tried_less_often() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    bench.service.enable_key_rotation(&bench.call(), &key.arn, None).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    // As one that is full.
+    bench.fake.fail("place", 1, usize::MAX);
+    let mut turns = turns(&bench);
+    let tried = || bench.store.catalogue().destroyed_of(key.id).count();
+    let mut run = async |seconds: u64| {
+        for _ in 0..seconds / 5 {
+            turn(&bench, &mut turns).await;
+            bench.service.lifecycle.creations().ended(key.id).await;
+            bench.clock.advance(Duration::from_secs(5));
+        }
+    };
+    run(60).await;
+    assert!((3..=5).contains(&tried()), "{}", tried());
+    run(60 * 60).await;
+    assert!((12..=20).contains(&tried()), "{}", tried());
+    bench.fake.faults.lock().unwrap().clear();
+    run(5 * 60).await;
+    assert_eq!(versions(&bench, &key).0.len(), 2);
+}
