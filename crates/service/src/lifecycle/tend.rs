@@ -13,6 +13,7 @@ use crate::keys::delete_key::DAY_MILLIS;
 use crate::keys::recorded::{backing_keys, deletion_status};
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
+use model::key_store::ConnectionState;
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
 use model::lock::MutexExt as _;
 use store::{Deletion, GiveUp, Key, Rotation};
@@ -218,7 +219,11 @@ impl Lifecycle {
         let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let due = |key: &Arc<Key>| Some((key.id, is_due(key, date, encryptions_done(&self.core, key))?));
-        let due = catalogue.keys_in(KeyState::Enabled).filter_map(due).collect();
+        // Those of other key stores are due when that is connected, and are not put off until then.
+        let connected = |key: &&Arc<Key>| {
+            catalogue.key_store(&key.key_store).is_some_and(|store| store.state == ConnectionState::Connected)
+        };
+        let due = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
         let due = turns.postponed.without(due, self.core.clock().now());
         // What a crash or an HSM in trouble has left half made. What is under way is waited for.
         let unfinished = self.unfinished();

@@ -7,6 +7,7 @@ use super::rotation::{turn, turns, versions};
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::key::RotationCause;
+use model::key_store::Event;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -129,7 +130,20 @@ async fn a_rotation_that_fails_again_and_again_is_tried_less_often() {
     assert!((3..=5).contains(&tried()), "{}", tried());
     run(60 * 60).await;
     assert!((12..=20).contains(&tried()), "{}", tried());
+    // One whose key store is not connected is not tried, and is as soon as it is.
+    let events = |events: [Event; 2]| {
+        let (store, id) = (&bench.store, &bench.key_store);
+        async move {
+            for event in events {
+                store.advance_key_store(id, event, None, false).await.unwrap();
+            }
+        }
+    };
     bench.fake.faults.lock().unwrap().clear();
+    events([Event::Disconnect, Event::DisconnectDone]).await;
     run(5 * 60).await;
+    assert_eq!(versions(&bench, &key).0.len(), 1);
+    events([Event::Connect, Event::ConnectSucceeded]).await;
+    run(5).await;
     assert_eq!(versions(&bench, &key).0.len(), 2);
 }
