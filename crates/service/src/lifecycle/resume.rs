@@ -87,7 +87,11 @@ impl Lifecycle {
         drop(creations);
         match outcome.result().await {
             _ if !wanted => {}
-            Ok(()) => tracing::info!(%version, "an unfinished key version came to its end"),
+            Ok(()) => {
+                tracing::info!(%version, "an unfinished key version came to its end");
+                // As of one that was not interrupted.
+                self.note_rotation(version, made.cause);
+            }
             Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
                 tracing::warn!(%version, why = error.message,
                     "an unfinished key version could not be finished yet; it is tried again");

@@ -82,10 +82,7 @@ impl Lifecycle {
         let (result, leftover) = self.carry_out(&plan).await;
         if result.is_ok() {
             tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
-            // What was asked for has the record of its call.
-            if cause != RotationCause::Request {
-                self.note_rotation(plan.version, cause);
-            }
+            self.note_rotation(plan.version, Some(cause));
         }
         (result, (leftover == Leftover::ToUndo).then_some(plan))
     }
@@ -105,7 +102,10 @@ impl Lifecycle {
         transient(VersionStep::RecordBegun, beginning).await.map_err(|error| self.core.of_store(error))
     }
 
-    fn note_rotation(&self, version: KeyVersionId, cause: RotationCause) {
+    /// Has it recorded that a key was rotated by itself. What was asked for has the record of its call, and so has the making
+    /// of a key.
+    pub(super) fn note_rotation(&self, version: KeyVersionId, cause: Option<RotationCause>) {
+        let Some(cause) = cause.filter(|cause| *cause != RotationCause::Request) else { return };
         let catalogue = self.core.store().catalogue();
         let Some(key) = catalogue.key(version.key) else { return };
         let event = ServiceEvent::of_kms(self.core.clock().unix_millis(), "RotateKey")
