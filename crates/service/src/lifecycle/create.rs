@@ -77,7 +77,8 @@ impl Lifecycle {
         let (hsm_cluster, store, version) = (&plan.members.hsm_cluster, self.core.store(), plan.version);
         let arn = self.core.scope().key_arn(version.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
-        let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
+        let mut reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
+        reachable.retain(|member| plan.listed.as_ref().is_none_or(|listed| listed.contains(member)));
         let row = store.catalogue().key(version.key).and_then(|key| key.version(version.version).cloned());
         let row = row.ok_or_else(|| Error::no_key(&arn))?;
         if row.in_place != plan.members.in_place {

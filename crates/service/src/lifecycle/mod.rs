@@ -154,6 +154,9 @@ pub(crate) struct Plan {
     pub(crate) version: KeyVersionId,
     pub(crate) members: Members,
     pub(crate) origin: Origin,
+    /// The members that have shown that they hold nothing of this number, where that had to be asked. One that has come since
+    /// may hold something, of a time that the metadata do not know; so it is filled later, which destroys nothing.
+    pub(crate) listed: Option<Vec<usize>>,
 }
 
 /// Decides what becomes of the version when the procedure fails.

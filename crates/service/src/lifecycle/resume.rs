@@ -74,7 +74,7 @@ impl Lifecycle {
         // The key was taken out of use meanwhile, and keeps the version that it has; or the configuration has versions made
         // in another way by now.
         let wanted = (creates || row.state == KeyState::Enabled) && in_place == members.in_place;
-        let plan = Plan { version, members, origin: Origin::Interrupted };
+        let plan = Plan { version, members, origin: Origin::Interrupted, listed: None };
         let outcome = match wanted {
             true => self.finish(&mut creations, plan, made.cause),
             false => {

@@ -39,7 +39,7 @@ impl Lifecycle {
                 return Err(self.core.of_store(store::Error::Rotating(key)));
             }
             Some(version) => {
-                let plan = Plan { version: version.id, members, origin: Origin::Interrupted };
+                let plan = Plan { version: version.id, members, origin: Origin::Interrupted, listed: None };
                 self.finish(&mut underway, plan, version.cause)
             }
             // It lists the tokens still, and has no row; or its version is current this moment, and it is listed still.
@@ -71,14 +71,14 @@ impl Lifecycle {
         cause: RotationCause,
         members: Members,
     ) -> (Result<(), Error>, Option<Plan>) {
-        let version = match self.next_number(key, &members).await {
-            Ok(version) => KeyVersionId { key, version },
+        let (version, listed) = match self.next_number(key, &members).await {
+            Ok((version, listed)) => (KeyVersionId { key, version }, Some(listed)),
             Err(error) => return (Err(error), None),
         };
         if let Err(error) = self.begin_version(version, cause, &members).await {
             return (Err(error), None);
         }
-        let plan = Plan { version, members, origin: Origin::New };
+        let plan = Plan { version, members, origin: Origin::New, listed };
         let (result, leftover) = self.carry_out(&plan).await;
         if result.is_ok() {
             tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
@@ -120,13 +120,13 @@ impl Lifecycle {
     }
 
     /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows
-    /// less than the tokens do, and one number must never be given to two materials.
-    async fn next_number(&self, key: KeyId, members: &Members) -> Result<u32, Error> {
+    /// less than the tokens do, and one number must never be given to two materials. With the members whose tokens were asked.
+    async fn next_number(&self, key: KeyId, members: &Members) -> Result<(u32, Vec<usize>), Error> {
         let arn = self.core.scope().key_arn(key);
         let reachable = members.hsm_cluster.reachable_for_creation();
         let reachable = reachable.map_err(|error| Error::of_cluster(error, Some(&arn)))?;
         let deadline = self.core.clock().now() + LIST;
-        let listed = join_all(reachable.into_iter().map(|member| members.hsm_cluster.list(member, deadline))).await;
+        let listed = join_all(reachable.iter().map(|member| members.hsm_cluster.list(*member, deadline))).await;
         let mut shown = Vec::new();
         for listed in listed {
             shown.extend(listed.map_err(|error| Error::of_cluster(error, Some(&arn)))?);
@@ -138,8 +138,9 @@ impl Lifecycle {
         shown.extend(known.unwrap_or_default());
         shown.extend(catalogue.destroyed_of(key));
         let highest = shown.into_iter().filter(|version| version.key == key).map(|version| version.version).max();
-        highest.unwrap_or(0).checked_add(1).ok_or_else(|| {
+        let next = highest.unwrap_or(0).checked_add(1).ok_or_else(|| {
             Error::permanent(Exception::LimitExceeded, format!("{arn} has no numbers left for further versions"))
-        })
+        })?;
+        Ok((next, reachable))
     }
 }
