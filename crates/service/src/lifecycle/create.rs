@@ -49,11 +49,13 @@ impl Lifecycle {
         let (version, key) = (plan.version, plan.version.key);
         let (result, leftover) = match self.make(plan).await {
             // From here on it works: an error leaves it to the next try and undoes nothing. But where it could not be
-            // recorded, the caller of a new one is told that there is none.
+            // recorded, or its key or key store was taken out of use meanwhile, the caller of a new one is told that there
+            // is none.
             Ok(made) => match self.enable(plan, made).await {
                 Ok(()) => (Ok(()), Leftover::None),
                 Err(error) => {
-                    let undone = plan.origin == Origin::New && error.passes();
+                    let out_of_use = matches!(error, store::Error::State(_) | store::Error::KeyState(..));
+                    let undone = plan.origin == Origin::New && (error.passes() || out_of_use);
                     (Err(self.core.of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
                 }
             },
