@@ -85,8 +85,8 @@ pub(super) async fn tags_of(client: &Client, key_id: &str) -> Result<Option<BTre
     Ok(Some(tags))
 }
 
-/// A key is shown to those as well who may not know its names.
-fn permitted<T>(answer: Result<T, client::Error>) -> Result<Option<T>, Failure> {
+/// A key is shown to those as well who may not know its names, and what was done to those who may not see what came of it.
+pub(super) fn permitted<T>(answer: Result<T, client::Error>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(page) => Ok(Some(page)),
         Err(error) if error.exception.as_deref() == Some("AccessDeniedException") => Ok(None),

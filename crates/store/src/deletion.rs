@@ -168,6 +168,26 @@ impl Store {
         .await
     }
 
+    /// Puts on record that an HSM holds a version that it had destroyed, or was said to have: it was placed there after
+    /// that, or a token was restored. `why` it could not be destroyed once more, where that was tried. Also on a full disk.
+    pub async fn note_undestroyed(&self, version: KeyVersionId, hsm: &HsmId, why: Option<&str>) -> Result<(), Error> {
+        let (hsm, why) = (hsm.clone(), why.map(str::to_owned));
+        self.change_from_reserve(Purpose::Restricting, move |database| {
+            let (hsm, why) = (hsm.clone(), why.clone());
+            Box::pin(async move {
+                if load::key(database, version.key).await?.is_none() {
+                    return Ok(());
+                }
+                touch_key(database, version.key).await?;
+                let sql = "UPDATE destructions SET destroyed_at = NULL, failure = $1 \
+                           WHERE key_id = $2 AND version = $3 AND hsm_id = $4";
+                database.execute(sql, values![why, version.key, version.version, hsm.as_str()]).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Takes away a key whose material was given up, with everything that belongs to it. Its versions are remembered as
     /// destroyed for ever. Also on a full disk.
     pub async fn delete_key(&self, key: KeyId) -> Result<(), Error> {

@@ -268,10 +268,12 @@ impl Key {
         self.versions.iter().find(|version| version.id.version == number)
     }
 
-    /// The version that is being made to become the current one, if there is one.
+    /// The version that is being made to become the current one, if there is one. Of a key whose material was given up
+    /// none is: what was begun is destroyed with the others.
     #[must_use]
     pub fn unfinished(&self) -> Option<&Version> {
-        self.versions.last().filter(|version| version.id.version > self.current_version)
+        let last = self.versions.last().filter(|version| version.id.version > self.current_version);
+        last.filter(|_| !self.is_destroyed())
     }
 
     /// Its material was given up: nothing brings the key back.

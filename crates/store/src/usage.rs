@@ -23,25 +23,27 @@ const ROWS: usize = 64;
 /// Keys of one transaction: other changes wait no longer than it takes.
 const AT_ONCE: usize = 8 * ROWS;
 
-/// Notes the uses of so many keys; a row with the id of no key is none.
+/// Notes the uses of so many keys; a row with the id of no key is none. What was noted by a clock that was ahead, and was put
+/// back since, gives way to what comes later.
 static NOTE: LazyLock<String> = LazyLock::new(|| {
     let row = |row: usize| {
         let first = 4 * row + 1;
         format!("(${first}, CAST(${} AS BIGINT), ${}, ${})", first + 1, first + 2, first + 3)
     };
-    let rows = (0..ROWS).map(row).collect::<Vec<_>>().join(", ");
+    let (rows, now) = ((0..ROWS).map(row).collect::<Vec<_>>().join(", "), 4 * ROWS + 1);
     format!(
         "INSERT INTO key_usage (key_id, used_at, operation, request_id) \
          SELECT keys.id, used.column2, used.column3, used.column4 \
          FROM (VALUES {rows}) AS used JOIN keys ON keys.id = used.column1 WHERE true \
          ON CONFLICT (key_id) DO UPDATE SET used_at = excluded.used_at, operation = excluded.operation, \
-         request_id = excluded.request_id WHERE excluded.used_at > key_usage.used_at"
+         request_id = excluded.request_id WHERE excluded.used_at > key_usage.used_at OR key_usage.used_at > ${now}"
     )
 });
 
 impl Store {
     /// Puts the last uses of keys on record, each key's once. Those of keys that are gone by now are left out.
     pub async fn note_usage(&self, uses: &[(KeyId, LastUse)]) -> Result<(), Error> {
+        let now = self.inner.clock.unix_millis();
         for part in uses.chunks(AT_ONCE) {
             let part = part.to_vec();
             self.change(move |database| {
@@ -51,7 +53,7 @@ impl Store {
                             values![*key, *at, operation, request_id]
                         });
                         let nobody = (uses.len()..ROWS).flat_map(|_| values!["", 0_i64, "", ""]);
-                        database.execute(NOTE.as_str(), used.chain(nobody).collect()).await?;
+                        database.execute(NOTE.as_str(), used.chain(nobody).chain(values![now]).collect()).await?;
                     }
                     Ok(())
                 })

@@ -96,11 +96,20 @@ impl Store {
 
     /// Takes away a version that was never finished, and remembers it as destroyed for ever: its number is not given
     /// again. Also on a full disk, by which its making may have been broken off.
+    ///
+    /// Where all of its key was given up meanwhile the row stays, as that of what is to be destroyed, in every HSM anew:
+    /// one that had done it may have been told to keep the version after that.
     pub async fn abandon_version(&self, version: KeyVersionId) -> Result<(), Error> {
         let now = self.inner.clock.unix_millis();
         self.change_from_reserve(Purpose::Restricting, move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
+                if is_given_up(database, version.key).await? {
+                    let sql = "UPDATE destructions SET destroyed_at = NULL, failure = NULL \
+                               WHERE key_id = $1 AND version = $2";
+                    database.execute(sql, values![version.key, version.version]).await?;
+                    return Ok(());
+                }
                 let sql = "DELETE FROM key_versions WHERE key_id = $1 AND version = $2 \
                            AND version > (SELECT current_version FROM keys WHERE id = $1)";
                 let done = database.execute(sql, values![version.key, version.version]).await?;
@@ -146,9 +155,7 @@ impl Store {
         self.change(move |database| {
             Box::pin(async move {
                 touch_key(database, version.key).await?;
-                let sql = "SELECT COUNT(*) FROM keys WHERE id = $1 AND material_destroyed = 1";
-                let (given_up,): (i64,) = database.one(sql, values![version.key]).await?;
-                if given_up > 0 {
+                if is_given_up(database, version.key).await? {
                     return Err(Error::MaterialDestroyed(version.key));
                 }
                 let done = database
@@ -176,6 +183,13 @@ impl Store {
         })
         .await
     }
+}
+
+/// Whether the material of a key was given up.
+async fn is_given_up(database: &mut Connection, key: KeyId) -> Result<bool, Error> {
+    let sql = "SELECT COUNT(*) FROM keys WHERE id = $1 AND material_destroyed = 1";
+    let (given_up,): (i64,) = database.one(sql, values![key]).await?;
+    Ok(given_up > 0)
 }
 
 /// Has new encryptions done by a version that has a proof.

@@ -174,7 +174,7 @@ fn not_known(out: &mut (dyn Write + Send), restore: &Restore, plan: &Plan, resto
     for version in half_made {
         writeln!(
             out,
-            "  {version} was being made when the backup was: it is left out, and what its HSM holds of it is left alone \
+            "  {version} was being made when the backup was: it is left out, and what HSMs hold of it is left alone \
              (keystorectl cluster status --orphans)"
         )?;
     }

@@ -73,7 +73,7 @@ fn tag(text: &str) -> Result<TagFilter, String> {
 #[derive(Serialize)]
 struct Keys {
     keys: Vec<Entry>,
-    /// There are more keys than these.
+    /// There are more keys than these; with a filter perhaps none that it lets through.
     truncated: bool,
     /// Some of those that there are were looked for.
     #[serde(skip)]
@@ -171,7 +171,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> Result<(), F
     }
     context.printer.report(&found)?;
     if found.truncated {
-        context.printer.note("There are more keys than these.");
+        // With a filter nobody has looked yet whether it lets one of the others through.
+        context.printer.note(if filtered { "There may be more such keys." } else { "There are more keys than these." });
     }
     Ok(())
 }

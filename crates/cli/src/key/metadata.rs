@@ -70,7 +70,8 @@ impl Destruction {
         let how = match (&self.destruction_date, &self.failure) {
             (Some(date), _) => format!("Destroyed at {date}"),
             (None, Some(failure)) => format!("Not destroyed yet: {failure}"),
-            (None, None) => "Not destroyed yet: the HSM could not be reached".to_owned(),
+            // It is away, or replicates its keys by itself and was told to, or is about to be told.
+            (None, None) => "Not destroyed yet, as far as has been seen".to_owned(),
         };
         vec![self.hsm_id.clone(), how]
     }

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::failure::Failure;
-use crate::names::Named;
+use crate::names::{Named, permitted};
 use crate::printer::{Report, facts, table};
 use crate::status::yes_or_no;
+use client::Client;
 use model::limits;
 use proto::v1 as wire;
 
@@ -50,6 +51,13 @@ struct Status {
     on_demand_rotation_in_progress: bool,
 }
 
+/// What somebody sees who may change it and not look at it.
+#[derive(Serialize)]
+struct Changed {
+    key_id: String,
+    key_rotation_enabled: bool,
+}
+
 #[derive(Serialize)]
 struct Rotations {
     rotations: Vec<Rotation>,
@@ -78,6 +86,12 @@ impl Report for Status {
     }
 }
 
+impl Report for Changed {
+    fn text(&self) -> String {
+        facts([("Key", self.key_id.clone()), ("Rotated by itself", yes_or_no(self.key_rotation_enabled).to_owned())])
+    }
+}
+
 impl Report for Rotations {
     fn text(&self) -> String {
         if self.rotations.is_empty() {
@@ -103,12 +117,12 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
         Command::Enable(Enable { named, period }) => {
             let key_id = named.id(&client).await?;
             client.enable_key_rotation(&key_id, period).await?;
-            context.printer.report(&status(client.get_key_rotation_status(&key_id).await?))
+            changed(context, &client, key_id, true).await
         }
         Command::Disable(named) => {
             let key_id = named.id(&client).await?;
             client.disable_key_rotation(&key_id).await?;
-            context.printer.report(&status(client.get_key_rotation_status(&key_id).await?))
+            changed(context, &client, key_id, false).await
         }
         Command::Status(named) => {
             let key_id = named.id(&client).await?;
@@ -134,6 +148,14 @@ pub(super) async fn run(context: &Context, command: Command) -> Result<(), Failu
             }
             context.printer.report(&Rotations { rotations })
         }
+    }
+}
+
+/// Shows how the rotation of a key stands that was switched on or off; to whoever may not see that, that it was.
+async fn changed(context: &Context, client: &Client, key_id: String, to: bool) -> Result<(), Failure> {
+    match permitted(client.get_key_rotation_status(&key_id).await)? {
+        Some(now) => context.printer.report(&status(now)),
+        None => context.printer.report(&Changed { key_id, key_rotation_enabled: to }),
     }
 }
 

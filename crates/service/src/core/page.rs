@@ -1,6 +1,9 @@
 //! Pages of lists. A marker names the last entry of the page before, so that it survives what is made or removed in
 //! between.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::Error;
 use model::exception::Exception;
 use model::limits;
@@ -84,24 +87,18 @@ pub(crate) fn after<T>(kind: char, marker: &str, read: impl Fn(&str) -> Option<T
     })
 }
 
-/// A marker that remembers this.
+/// A marker that remembers this. AWS's markers have at most 1,024 characters, and its clients send no longer ones back.
 pub(crate) fn encode(kind: char, name: &str) -> String {
-    let digits = name.bytes().map(|byte| format!("{byte:02x}"));
-    digits.fold(format!("{kind}1"), |marker, digits| marker + &digits)
+    format!("{kind}2{}", URL_SAFE_NO_PAD.encode(name))
 }
 
 fn decode(kind: char, marker: &str) -> Option<String> {
-    let digits = marker.strip_prefix(kind)?.strip_prefix('1')?;
-    let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    // Nothing that a list names is longer: the key of a tag is, in bytes.
-    if digits.len() > 8 * limits::TAG_KEY_CHARS
-        || !digits.len().is_multiple_of(2)
-        || !digits.as_bytes().iter().all(lower)
-    {
+    let digits = marker.strip_prefix(kind)?.strip_prefix('2')?;
+    // Nothing that a list names is longer than the key of a tag, of which a character may have four bytes.
+    if digits.len() > 8 * limits::TAG_KEY_CHARS {
         return None;
     }
-    let bytes = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok());
-    String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()
+    String::from_utf8(URL_SAFE_NO_PAD.decode(digits).ok()?).ok()
 }
 
 #[cfg(test)]
@@ -156,17 +153,28 @@ mod tests {
             "k",
             "x",
             "7",
-            "k1zz",
-            "k13",
-            "s137",
-            "k1FF",
-            "k1c3",
-            "k1ü",
+            "k137",
+            "k2.",
+            "k2N",
+            "k2Nw==",
+            "k2Nx",
+            "s2Nw",
+            "k2w3",
+            "k2ü",
             &"k".repeat(1_000),
-            &format!("k1{}", "37".repeat(513)),
+            &encode('k', &"7".repeat(8 * limits::TAG_KEY_CHARS)),
         ] {
             let error = after('k', bad, |name| name.parse::<u32>().ok()).unwrap_err();
             assert_eq!(error.exception, Exception::InvalidMarker, "{bad}");
         }
+    }
+
+    /// `MarkerType` of AWS's model.
+    #[test]
+    fn the_longest_name_has_a_marker_that_aws_would_take() {
+        let name = "\u{20000}".repeat(limits::TAG_KEY_CHARS);
+        let marker = encode('t', &name);
+        assert!(marker.len() <= 1_024 && marker.bytes().all(|byte| byte.is_ascii_graphic()), "{}", marker.len());
+        assert_eq!(after('t', &marker, |name| Some(name.to_owned())).unwrap(), Some(name));
     }
 }

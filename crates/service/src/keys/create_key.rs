@@ -214,7 +214,7 @@ async fn begin(
     let made = state == KeyState::Creating;
     if made {
         let version = KeyVersionId { key, version: 1 };
-        let outcome = lifecycle.finish(&mut creations, Plan { version, members, origin }, None);
+        let outcome = lifecycle.finish(&mut creations, Plan { version, members, origin, listed: None }, None);
         drop(creations);
         outcome.result().await?;
     }

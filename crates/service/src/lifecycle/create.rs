@@ -49,11 +49,13 @@ impl Lifecycle {
         let (version, key) = (plan.version, plan.version.key);
         let (result, leftover) = match self.make(plan).await {
             // From here on it works: an error leaves it to the next try and undoes nothing. But where it could not be
-            // recorded, the caller of a new one is told that there is none.
+            // recorded, or its key or key store was taken out of use meanwhile, the caller of a new one is told that there
+            // is none.
             Ok(made) => match self.enable(plan, made).await {
                 Ok(()) => (Ok(()), Leftover::None),
                 Err(error) => {
-                    let undone = plan.origin == Origin::New && error.passes();
+                    let out_of_use = matches!(error, store::Error::State(_) | store::Error::KeyState(..));
+                    let undone = plan.origin == Origin::New && (error.passes() || out_of_use);
                     (Err(self.core.of_store(error)), if undone { Leftover::ToUndo } else { Leftover::None })
                 }
             },
@@ -77,7 +79,8 @@ impl Lifecycle {
         let (hsm_cluster, store, version) = (&plan.members.hsm_cluster, self.core.store(), plan.version);
         let arn = self.core.scope().key_arn(version.key);
         let of_cluster = |error| Error::of_cluster(error, Some(&arn));
-        let reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
+        let mut reachable = hsm_cluster.reachable_for_creation().map_err(of_cluster)?;
+        reachable.retain(|member| plan.listed.as_ref().is_none_or(|listed| listed.contains(member)));
         let row = store.catalogue().key(version.key).and_then(|key| key.version(version.version).cloned());
         let row = row.ok_or_else(|| Error::no_key(&arn))?;
         if row.in_place != plan.members.in_place {
@@ -139,6 +142,11 @@ impl Lifecycle {
         if let Err(error) = transient(UndoStep::RecordAbandoned, abandoning).await {
             tracing::warn!(%key, number, %error,
                 "the row of an unfinished key version could not be taken away; the next start goes on with it");
+            return;
+        }
+        if self.core.store().catalogue().key(key).is_some_and(|row| row.is_destroyed()) {
+            // All of the key was given up meanwhile. What is left of the version is destroyed on record, as the rest is.
+            self.destroy_material(key).await;
             return;
         }
         // Else no token was asked to keep anything.

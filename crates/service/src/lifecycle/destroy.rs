@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 
 use super::{DestroyStep, Lifecycle, transient};
 use crate::Error;
-use crate::core::hsm_cluster::Members;
+use crate::core::hsm_cluster::{HsmCluster, Members};
 use model::id::{HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use store::{Catalogue, Destroyed, GiveUp, Key};
@@ -66,6 +66,26 @@ impl Lifecycle {
         outcomes
     }
 
+    /// Destroys what was placed in an HSM after it had been destroyed there, and may be on record as that: first it is on record
+    /// as to be destroyed.
+    pub(super) async fn destroy_late(
+        &self,
+        cluster: &dyn HsmCluster,
+        member: usize,
+        hsm: &HsmId,
+        version: KeyVersionId,
+    ) -> Result<(), String> {
+        let noted = self.core.store().note_undestroyed(version, hsm, None).await;
+        let destroyed = cluster.destroy(member, version, self.core.clock().now() + STEP).await;
+        noted.map_err(|error| error.to_string())?;
+        let failure = destroyed.err().map(|error| error.to_string());
+        // What one session tells of several HSMs is left to the next look.
+        if failure.is_some() || cluster.settles(member).is_zero() {
+            self.note_destroyed(vec![Destroyed { version, hsm: hsm.clone(), failure: failure.clone() }]).await;
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
     /// Puts on record what came of destroying.
     pub(super) async fn note_destroyed(&self, outcomes: Vec<Destroyed>) {
         if outcomes.is_empty() {
@@ -78,6 +98,17 @@ impl Lifecycle {
         if let Err(error) = transient(DestroyStep::RecordDestroyed, noting).await {
             // The next look at the HSM finds it gone and records that.
             tracing::warn!(%error, "what was destroyed could not be recorded");
+        }
+    }
+
+    /// Puts on record that an HSM was seen to hold what it was to have destroyed, and why it does so still. Of keys that are
+    /// gone from the metadata there is nothing to be put on record.
+    pub(super) async fn note_undestroyed(&self, version: KeyVersionId, hsm: &HsmId, why: &str) {
+        if self.core.store().catalogue().key(version.key).is_some()
+            && let Err(error) = self.core.store().note_undestroyed(version, hsm, Some(why)).await
+        {
+            tracing::warn!(%hsm, key_version = %version, %error,
+                "that the HSM holds what it was to have destroyed could not be recorded");
         }
     }
 

@@ -82,7 +82,7 @@ impl Lifecycle {
                 if self.core.store().catalogue().is_destroyed(version) {
                     // Perhaps it was destroyed there before it was placed. Whoever gives it up from here on has it destroyed
                     // after it was.
-                    cluster.destroy(member, version, within()).await.map_err(|error| error.to_string())?;
+                    self.destroy_late(cluster, member, hsm, version).await?;
                     return Err("its material was given up meanwhile".to_owned());
                 }
                 placed.map_err(|error| error.to_string())?;

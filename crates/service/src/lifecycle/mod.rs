@@ -154,6 +154,9 @@ pub(crate) struct Plan {
     pub(crate) version: KeyVersionId,
     pub(crate) members: Members,
     pub(crate) origin: Origin,
+    /// The members that have shown that they hold nothing of this number, where that had to be asked. One that has come since
+    /// may hold something, of a time that the metadata do not know; so it is filled later, which destroys nothing.
+    pub(crate) listed: Option<Vec<usize>>,
 }
 
 /// Decides what becomes of the version when the procedure fails.
@@ -220,6 +223,11 @@ impl Outcome {
     /// Whether it is a rotation for another reason than this.
     fn rotates_otherwise(&self, cause: RotationCause) -> bool {
         !self.is_lost() && self.cause.is_some_and(|other| other != cause)
+    }
+
+    /// Whether it makes a key, or takes a version away.
+    fn is_no_rotation(&self) -> bool {
+        !self.is_lost() && self.cause.is_none()
     }
 
     /// Waits for the end.

@@ -305,6 +305,7 @@ impl Lifecycle {
                     outcome.all = false;
                     tracing::error!(%hsm, key_version = %version, %error,
                         "the token holds a key that no token must hold any more, and it could not be destroyed there");
+                    self.note_undestroyed(version, hsm, &error.to_string()).await;
                 }
             }
         }

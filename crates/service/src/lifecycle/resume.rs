@@ -54,8 +54,8 @@ impl Lifecycle {
         let Some(made) = made else { return };
         let version = made.id;
         let in_place = made.in_place;
-        if !made.may_be_in_tokens() || row.is_destroyed() {
-            // No token was asked to keep anything of it, or all of the key is being destroyed.
+        if !made.may_be_in_tokens() {
+            // No token was asked to keep anything of it.
             let abandoned = match creates {
                 true => self.core.store().abandon_key(key).await,
                 false => self.core.store().abandon_version(version).await,
@@ -74,7 +74,7 @@ impl Lifecycle {
         // The key was taken out of use meanwhile, and keeps the version that it has; or the configuration has versions made
         // in another way by now.
         let wanted = (creates || row.state == KeyState::Enabled) && in_place == members.in_place;
-        let plan = Plan { version, members, origin: Origin::Interrupted };
+        let plan = Plan { version, members, origin: Origin::Interrupted, listed: None };
         let outcome = match wanted {
             true => self.finish(&mut creations, plan, made.cause),
             false => {
@@ -87,7 +87,11 @@ impl Lifecycle {
         drop(creations);
         match outcome.result().await {
             _ if !wanted => {}
-            Ok(()) => tracing::info!(%version, "an unfinished key version came to its end"),
+            Ok(()) => {
+                tracing::info!(%version, "an unfinished key version came to its end");
+                // As of one that was not interrupted.
+                self.note_rotation(version, made.cause);
+            }
             Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
                 tracing::warn!(%version, why = error.message,
                     "an unfinished key version could not be finished yet; it is tried again");

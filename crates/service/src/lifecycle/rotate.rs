@@ -25,6 +25,12 @@ impl Lifecycle {
     pub(crate) async fn rotate(&self, key: KeyId, cause: RotationCause) -> Result<(), Error> {
         let arn = self.core.scope().key_arn(key);
         let mut underway = self.inner.creations.lock().await;
+        if let Some(making) = underway.get(&key).filter(|outcome| outcome.is_no_rotation()).cloned() {
+            // The key is in use before the making of its first version has ended: whoever wants a rotation wants another.
+            drop(underway);
+            making.result().await?;
+            underway = self.inner.creations.lock().await;
+        }
         let catalogue = self.core.store().catalogue();
         let row = catalogue.key(key).ok_or_else(|| Error::no_key(&arn))?;
         let (_, members) = self.core.connected_store(row.key_store.as_str())?;
@@ -33,7 +39,7 @@ impl Lifecycle {
                 return Err(self.core.of_store(store::Error::Rotating(key)));
             }
             Some(version) => {
-                let plan = Plan { version: version.id, members, origin: Origin::Interrupted };
+                let plan = Plan { version: version.id, members, origin: Origin::Interrupted, listed: None };
                 self.finish(&mut underway, plan, version.cause)
             }
             // It lists the tokens still, and has no row; or its version is current this moment, and it is listed still.
@@ -65,21 +71,18 @@ impl Lifecycle {
         cause: RotationCause,
         members: Members,
     ) -> (Result<(), Error>, Option<Plan>) {
-        let version = match self.next_number(key, &members).await {
-            Ok(version) => KeyVersionId { key, version },
+        let (version, listed) = match self.next_number(key, &members).await {
+            Ok((version, listed)) => (KeyVersionId { key, version }, Some(listed)),
             Err(error) => return (Err(error), None),
         };
         if let Err(error) = self.begin_version(version, cause, &members).await {
             return (Err(error), None);
         }
-        let plan = Plan { version, members, origin: Origin::New };
+        let plan = Plan { version, members, origin: Origin::New, listed };
         let (result, leftover) = self.carry_out(&plan).await;
         if result.is_ok() {
             tracing::info!(%key, version = version.version, cause = cause.name(), "the key was rotated");
-            // What was asked for has the record of its call.
-            if cause != RotationCause::Request {
-                self.note_rotation(plan.version, cause);
-            }
+            self.note_rotation(plan.version, Some(cause));
         }
         (result, (leftover == Leftover::ToUndo).then_some(plan))
     }
@@ -99,7 +102,10 @@ impl Lifecycle {
         transient(VersionStep::RecordBegun, beginning).await.map_err(|error| self.core.of_store(error))
     }
 
-    fn note_rotation(&self, version: KeyVersionId, cause: RotationCause) {
+    /// Has it recorded that a key was rotated by itself. What was asked for has the record of its call, and so has the making
+    /// of a key.
+    pub(super) fn note_rotation(&self, version: KeyVersionId, cause: Option<RotationCause>) {
+        let Some(cause) = cause.filter(|cause| *cause != RotationCause::Request) else { return };
         let catalogue = self.core.store().catalogue();
         let Some(key) = catalogue.key(version.key) else { return };
         let event = ServiceEvent::of_kms(self.core.clock().unix_millis(), "RotateKey")
@@ -114,13 +120,13 @@ impl Lifecycle {
     }
 
     /// A number above everything that the metadata and the tokens show for a key. A database that was restored knows
-    /// less than the tokens do, and one number must never be given to two materials.
-    async fn next_number(&self, key: KeyId, members: &Members) -> Result<u32, Error> {
+    /// less than the tokens do, and one number must never be given to two materials. With the members whose tokens were asked.
+    async fn next_number(&self, key: KeyId, members: &Members) -> Result<(u32, Vec<usize>), Error> {
         let arn = self.core.scope().key_arn(key);
         let reachable = members.hsm_cluster.reachable_for_creation();
         let reachable = reachable.map_err(|error| Error::of_cluster(error, Some(&arn)))?;
         let deadline = self.core.clock().now() + LIST;
-        let listed = join_all(reachable.into_iter().map(|member| members.hsm_cluster.list(member, deadline))).await;
+        let listed = join_all(reachable.iter().map(|member| members.hsm_cluster.list(*member, deadline))).await;
         let mut shown = Vec::new();
         for listed in listed {
             shown.extend(listed.map_err(|error| Error::of_cluster(error, Some(&arn)))?);
@@ -132,8 +138,9 @@ impl Lifecycle {
         shown.extend(known.unwrap_or_default());
         shown.extend(catalogue.destroyed_of(key));
         let highest = shown.into_iter().filter(|version| version.key == key).map(|version| version.version).max();
-        highest.unwrap_or(0).checked_add(1).ok_or_else(|| {
+        let next = highest.unwrap_or(0).checked_add(1).ok_or_else(|| {
             Error::permanent(Exception::LimitExceeded, format!("{arn} has no numbers left for further versions"))
-        })
+        })?;
+        Ok((next, reachable))
     }
 }

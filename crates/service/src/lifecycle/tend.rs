@@ -1,9 +1,9 @@
 //! What is done about keys now and then, without anybody asking: rotations that are due, deletions whose waiting period is
 //! over, and the last use of keys on record.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{DestroyStep, Lifecycle, transient};
@@ -13,7 +13,9 @@ use crate::keys::delete_key::DAY_MILLIS;
 use crate::keys::recorded::{backing_keys, deletion_status};
 use model::id::KeyId;
 use model::key::{KeyState, RotationCause};
+use model::key_store::ConnectionState;
 use model::limits::{ENCRYPTIONS_BEFORE_ROTATION, ENCRYPTIONS_PER_VERSION};
+use model::lock::MutexExt as _;
 use store::{Deletion, GiveUp, Key, Rotation};
 use telemetry::sampled::{self, Line};
 use telemetry::watchdog::Heartbeat;
@@ -30,6 +32,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How much of that time may be lost by a crash.
 const RECORD: Duration = Duration::from_secs(10 * 60);
+/// The longest before a rotation that failed is tried again; the first is a turn, each in a row twice as long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Keys whose period begins anew in one turn: each is a write.
 const ANEW: usize = 100;
 
@@ -44,12 +48,14 @@ pub(crate) struct Turns {
     ahead: HashMap<KeyId, (Rotation, Duration)>,
     /// Rotations are under way.
     rotating: Arc<AtomicBool>,
+    /// Keys whose rotation has failed.
+    postponed: Postponed,
 }
 
 impl Turns {
     pub(crate) fn new(now: Instant) -> Self {
         let (overdue, ahead) = (HashMap::new(), HashMap::new());
-        Self { last: now, told: None, overdue, ahead, rotating: Arc::default() }
+        Self { last: now, told: None, overdue, ahead, rotating: Arc::default(), postponed: Postponed::default() }
     }
 
     /// For how long the daemon ran since the turn before.
@@ -119,7 +125,8 @@ impl Lifecycle {
             let unrecorded = turns.overdue.entry(key.id).or_default();
             *unrecorded += ran;
             let certain = is_certain(deletion, *unrecorded);
-            if *unrecorded >= RECORD || (certain && !unrecorded.is_zero()) {
+            // Once it is certain on record that is the end of it, however long an HSM that is away keeps the key here.
+            if !is_certain(deletion, Duration::ZERO) && (*unrecorded >= RECORD || certain) {
                 to_record.push((key.id, std::mem::take(unrecorded)));
             }
             if certain {
@@ -212,23 +219,28 @@ impl Lifecycle {
         let date = self.core.clock().unix_millis();
         let catalogue = self.core.store().catalogue();
         let due = |key: &Arc<Key>| Some((key.id, is_due(key, date, encryptions_done(&self.core, key))?));
-        let due: Vec<(KeyId, RotationCause)> = catalogue.keys_in(KeyState::Enabled).filter_map(due).collect();
+        // Those of other key stores are due when that is connected, and are not put off until then.
+        let connected = |key: &&Arc<Key>| {
+            catalogue.key_store(&key.key_store).is_some_and(|store| store.state == ConnectionState::Connected)
+        };
+        let due = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
+        let due = turns.postponed.without(due, self.core.clock().now());
         // What a crash or an HSM in trouble has left half made. What is under way is waited for.
         let unfinished = self.unfinished();
         if (due.is_empty() && unfinished.is_empty()) || turns.rotating.swap(true, Ordering::AcqRel) {
             return;
         }
         let (lifecycle, counted) = (self.clone(), self.core.tasks().token());
-        let underway = Underway(Arc::clone(&turns.rotating));
+        let (underway, postponed) = (Underway(Arc::clone(&turns.rotating)), turns.postponed.clone());
         // On panic: the next turn has it done.
         tokio::spawn(async move {
             for key in unfinished {
                 lifecycle.resume_key(key).await;
             }
             for (key, cause) in due {
-                if let Err(error) = lifecycle.rotate(key, cause).await
-                    && sampled::whole(Line::KeyNotRotated, &key)
-                {
+                let Err(error) = lifecycle.rotate(key, cause).await else { continue };
+                postponed.failed(key, lifecycle.core.clock().now());
+                if sampled::whole(Line::KeyNotRotated, &key) {
                     tracing::warn!(%key, cause = cause.name(), exception = %error.exception, why = error.message,
                         "the key is to be rotated and could not be yet; it is tried again");
                 }
@@ -244,6 +256,32 @@ struct Underway(Arc<AtomicBool>);
 impl Drop for Underway {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Keys that are to be rotated and could not be, each with the time at which it is tried again and the pause before that. A
+/// try that fails half-way costs every HSM the making of a key, and the metadata a number that is remembered for ever: an
+/// HSM that is full would cost that every few seconds for years.
+#[derive(Clone, Default)]
+struct Postponed(Arc<Mutex<HashMap<KeyId, (Instant, Duration)>>>);
+
+impl Postponed {
+    /// What is to be done now of all that is due. What is not due any more is forgotten.
+    fn without(&self, mut due: Vec<(KeyId, RotationCause)>, now: Instant) -> Vec<(KeyId, RotationCause)> {
+        let mut postponed = self.0.lock_anyway();
+        if !postponed.is_empty() {
+            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).collect();
+            postponed.retain(|key, _| wanted.contains(key));
+        }
+        due.retain(|(key, _)| postponed.get(key).is_none_or(|(at, _)| *at <= now));
+        due
+    }
+
+    fn failed(&self, key: KeyId, now: Instant) {
+        let mut postponed = self.0.lock_anyway();
+        let before = postponed.get(&key).map(|(_, pause)| *pause);
+        let pause = before.map_or(EVERY, |pause| (pause * 2).min(LONGEST_PAUSE));
+        postponed.insert(key, (now + pause, pause));
     }
 }
 

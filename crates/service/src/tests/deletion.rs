@@ -7,7 +7,7 @@ use crate::GrantTokens;
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::exception::Exception;
-use model::id::{HsmId, KeyId};
+use model::id::{HsmId, KeyId, KeyVersionId};
 use model::key::KeyState;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -183,10 +183,17 @@ async fn the_last_use_is_known_after_a_restart() {
     assert!(never.last.is_none());
 }
 
+/// Whether a version is on record as destroyed in an HSM, and why it is not.
+fn stands(bench: &Bench, version: KeyVersionId, hsm: &str) -> (bool, bool) {
+    let catalogue = bench.store.catalogue();
+    let destructions = &catalogue.key(version.key).unwrap().version(version.version).unwrap().destructions;
+    let one = &destructions[&HsmId::from(hsm)];
+    (one.destroyed_at.is_some(), one.failure.is_some())
+}
+
 /// A key is disabled and its material destroyed while one of its versions is on its way to the HSMs: they are told to
-/// destroy it, and to keep it after that.
-#[tokio::test]
-async fn what_is_placed_after_it_was_destroyed_is_destroyed_again_at_once() {
+/// destroy it, and to keep it after that. In the second HSM so many tries to destroy it then fail.
+async fn destroyed_on_its_way(failures: usize) -> (Bench, crate::KeyMetadata) {
     let bench = Bench::new().await;
     let key = bench.create().await;
     let (id, call) = (key.id.to_string(), bench.call());
@@ -202,20 +209,65 @@ async fn what_is_placed_after_it_was_destroyed_is_destroyed_again_at_once() {
         bench.service.disable_key(&call, &id).await.unwrap();
         let destroyed = bench.service.destroy_key_material(&call, &id, &key.arn).await.unwrap();
         assert!(destroyed.destructions.iter().all(|one| one.destroyed_at.is_some()), "{destroyed:?}");
+        bench.fake.fail("destroy", 1, failures);
         drop(permit);
     };
     let (rotated, ()) = tokio::join!(bench.service.rotate_key_on_demand(&call, &id), destroyed);
     assert_eq!(exception(rotated), Exception::KmsInvalidState);
     bench.service.lifecycle.creations().ended(key.id).await;
+    (bench, key)
+}
+
+#[tokio::test]
+async fn what_is_placed_after_it_was_destroyed_is_destroyed_again_at_once() {
+    let (bench, key) = destroyed_on_its_way(0).await;
     assert_eq!(bench.fake.objects(), [0, 0]);
     let row = bench.store.catalogue().key(key.id).cloned().unwrap();
     assert!(row.unfinished().is_none() && row.is_destroyed());
     assert_eq!(bench.store.catalogue().destroyed_of(key.id).count(), 2);
 }
 
+/// Else the key would go from the metadata while an HSM holds a version of it.
+#[tokio::test]
+async fn what_is_placed_late_and_not_destroyed_is_on_record_until_it_is() {
+    let (bench, key) = destroyed_on_its_way(1).await;
+    let late = KeyVersionId { key: key.id, version: 2 };
+    assert_eq!(bench.fake.objects(), [0, 1]);
+    assert_eq!(["hsm-0", "hsm-1"].map(|hsm| stands(&bench, late, hsm)), [(true, false), (false, true)]);
+    bench.service.resume().await;
+    assert_eq!(stands(&bench, late, "hsm-1"), (false, true), "nobody takes its row away");
+    bench.service.lifecycle.reconcile(&bench.key_store, &*bench.fake, 1, &"hsm-1".into()).await;
+    assert_eq!((bench.fake.objects(), stands(&bench, late, "hsm-1").0), (vec![0, 0], true));
+}
+
+/// A token that is restored while the key waits for its end holds it again.
+#[tokio::test]
+async fn what_is_there_again_and_not_destroyed_is_on_record() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    let version = KeyVersionId { key: key.id, version: 1 };
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+    assert_eq!(stands(&bench, version, "hsm-1"), (true, false));
+    bench.fake.tokens.lock().unwrap()[1].insert(version, bytes::Bytes::from_static(b"restored"));
+    bench.fake.fail("destroy", 1, 1);
+    let hsm = HsmId::from("hsm-1");
+    let look = || bench.service.lifecycle.reconcile(&bench.key_store, &*bench.fake, 1, &hsm);
+    assert!(!look().await);
+    assert_eq!((bench.fake.objects(), stands(&bench, version, "hsm-1")), (vec![0, 1], (false, true)));
+    assert!(look().await);
+    assert_eq!((bench.fake.objects(), stands(&bench, version, "hsm-1").0), (vec![0, 0], true));
+}
+
 /// The same of an HSM that is being filled.
 #[tokio::test]
 async fn what_an_hsm_is_filled_with_after_it_was_destroyed_is_destroyed_again_at_once() {
+    for failures in [0, 1] {
+        filled_late(failures).await;
+    }
+}
+
+async fn filled_late(failures: usize) {
     let bench = Bench::over(&["a", "b", "c"]).await;
     bench.fake.fail("place", 2, 1);
     let key = bench.create().await;
@@ -228,11 +280,14 @@ async fn what_an_hsm_is_filled_with_after_it_was_destroyed_is_destroyed_again_at
         bench.fake.lists.subscribe().wait_for(|made| *made > lists).await.unwrap();
         bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
         bench.service.destroy_key_material(&bench.call(), &key.arn, &key.arn).await.unwrap();
+        bench.fake.fail("destroy", 2, failures);
         drop(permit);
     };
     let (complete, ()) = tokio::join!(fill, destroyed);
     assert!(!complete, "it is looked at again soon");
-    assert_eq!(bench.fake.objects(), [0, 0, 0]);
+    let version = KeyVersionId { key: key.id, version: 1 };
+    let expected = if failures > 0 { (vec![0, 0, 1], (false, true)) } else { (vec![0, 0, 0], (true, false)) };
+    assert_eq!((bench.fake.objects(), stands(&bench, version, "hsm-2")), expected);
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use auth::request::Interface;
 use cluster::happened::{Happened, What};
 use model::clock::Clock;
 use model::exception::Exception;
+use model::id::{HsmId, KeyVersionId};
+use model::key::RotationCause;
 use model::operation::Operation;
+use store::Rotating;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -72,6 +75,22 @@ async fn rotations_and_deletions_by_themselves_are_events_of_the_service() {
     let part = "\"backingKeysDeletionStatus\":\"[{\\\"backingKeyId\\\":";
     assert!(text.contains(part) && text.contains("SUCCESS") && text.contains(&going.arn), "{text}");
     assert!(text.contains(bench.key_store.as_str()) && text.contains(bench.fake.id.as_str()), "{text}");
+}
+
+/// What a crash has interrupted comes to the same end, only later.
+#[tokio::test]
+async fn a_rotation_that_was_interrupted_is_an_event_too() {
+    let bench = Bench::new().await;
+    let hsms: Vec<HsmId> = ["hsm-0".into(), "hsm-1".into()].to_vec();
+    for (cause, told) in [(RotationCause::Wear, &["RotateKey"][..]), (RotationCause::Request, &[])] {
+        let version = KeyVersionId { key: bench.create().await.id, version: 2 };
+        bench.store.begin_version(Rotating { version, cause, in_place: false }, &hsms).await.unwrap();
+        bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+        bench.service.resume().await;
+        assert_eq!(bench.store.catalogue().key(version.key).unwrap().current_version, 2);
+        bench.service.core.record_events().await;
+        assert_eq!(events(&bench).iter().map(|(name, _)| *name).collect::<Vec<_>>(), told, "{cause:?}");
+    }
 }
 
 /// What was destroyed, what failed, and what an HSM that replicates its keys is still to be looked at for.

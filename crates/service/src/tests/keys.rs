@@ -9,6 +9,7 @@ use cluster::Removal;
 use model::exception::Exception;
 use model::id::KeyVersionId;
 use model::key::{KeyState, Placement};
+use model::key_store::Event;
 use store::{Begun, NewKey};
 
 fn placements(key: &crate::KeyMetadata) -> Vec<Placement> {
@@ -63,6 +64,41 @@ async fn a_failed_creation_leaves_nothing_behind() {
         bench.fake.faults.lock().unwrap().clear();
         assert_eq!(bench.create_with("t").await.unwrap().state, KeyState::Enabled, "{step} {member}");
     }
+}
+
+/// Else there would be a key with the next connect that nobody knows of.
+#[tokio::test]
+async fn a_key_whose_key_store_is_disconnected_while_it_is_made_is_not_there_afterwards() {
+    let bench = Bench::new().await;
+    let rotated = bench.create().await;
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    let call = bench.call();
+    let disconnected = async {
+        let made = || {
+            let catalogue = bench.store.catalogue();
+            let unfinished = |key: &std::sync::Arc<store::Key>| match key.state {
+                KeyState::Creating => key.current().is_some_and(|version| version.blob.is_some()),
+                _ => key.unfinished().is_some_and(|version| version.blob.is_some()),
+            };
+            catalogue.keys().filter(|key| unfinished(key)).count()
+        };
+        while made() < 2 {
+            tokio::task::yield_now().await;
+        }
+        for event in [Event::Disconnect, Event::DisconnectDone] {
+            bench.store.advance_key_store(&bench.key_store, event, None, false).await.unwrap();
+        }
+        drop(permit);
+    };
+    let (made, again, ()) =
+        tokio::join!(bench.create_with(""), bench.service.rotate_key_on_demand(&call, &rotated.arn), disconnected,);
+    for refused in [made.map(drop), again.map(drop)] {
+        assert_eq!(exception(refused), Exception::CustomKeyStoreInvalidState);
+    }
+    bench.service.drained(std::time::Duration::from_secs(30)).await;
+    let row = bench.store.catalogue().key(rotated.id).cloned().unwrap();
+    assert_eq!((bench.store.catalogue().key_count(), row.versions.len()), (1, 1));
+    assert_eq!(bench.fake.objects(), [1, 1]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::rotation::{turn, turns, versions};
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
 use model::key::RotationCause;
+use model::key_store::Event;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -105,4 +106,44 @@ async fn a_clock_that_is_behind_for_a_while_sets_no_period_anew() {
     bench.clock.advance(90 * DAY);
     turn(&bench, &mut turns).await;
     assert_eq!(versions(&bench, &key).1, 2);
+}
+
+/// Each try costs the HSMs a key, and leaves a number that is remembered for ever.
+#[tokio::test]
+async fn a_rotation_that_fails_again_and_again_is_tried_less_often() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    bench.service.enable_key_rotation(&bench.call(), &key.arn, None).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    // As one that is full.
+    bench.fake.fail("place", 1, usize::MAX);
+    let mut turns = turns(&bench);
+    let tried = || bench.store.catalogue().destroyed_of(key.id).count();
+    let mut run = async |seconds: u64| {
+        for _ in 0..seconds / 5 {
+            turn(&bench, &mut turns).await;
+            bench.service.lifecycle.creations().ended(key.id).await;
+            bench.clock.advance(Duration::from_secs(5));
+        }
+    };
+    run(60).await;
+    assert!((3..=5).contains(&tried()), "{}", tried());
+    run(60 * 60).await;
+    assert!((12..=20).contains(&tried()), "{}", tried());
+    // One whose key store is not connected is not tried, and is as soon as it is.
+    let events = |events: [Event; 2]| {
+        let (store, id) = (&bench.store, &bench.key_store);
+        async move {
+            for event in events {
+                store.advance_key_store(id, event, None, false).await.unwrap();
+            }
+        }
+    };
+    bench.fake.faults.lock().unwrap().clear();
+    events([Event::Disconnect, Event::DisconnectDone]).await;
+    run(5 * 60).await;
+    assert_eq!(versions(&bench, &key).0.len(), 1);
+    events([Event::Connect, Event::ConnectSucceeded]).await;
+    run(5).await;
+    assert_eq!(versions(&bench, &key).0.len(), 2);
 }

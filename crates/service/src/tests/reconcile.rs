@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, plain};
+use super::bench::{Bench, plain, sealed};
+use super::rotation::versions;
 use crate::KeyMetadata;
 use model::id::{HsmId, KeyVersionId};
 use model::key::Placement;
@@ -257,4 +258,27 @@ async fn one_token_is_believed_at_once() {
     assert_eq!(placement(&bench, version), Placement::Removed);
     let removed: Vec<_> = bench.seen.removed.lock().unwrap().iter().map(|removal| removal.version).collect();
     assert_eq!(removed, [version]);
+}
+
+/// An HSM that comes back after the tokens were asked may hold the number, of before a restore. It is nobody's to destroy.
+#[tokio::test]
+async fn what_an_hsm_holds_that_comes_back_while_a_version_is_made_is_left_alone() {
+    let bench = Bench::over(&["a", "b", "c"]).await;
+    let key = bench.create().await;
+    let id = key.id.to_string();
+    let (shown, material) = (KeyVersionId { key: key.id, version: 2 }, bytes::Bytes::from_static(b"of another time"));
+    bench.fake.tokens.lock().unwrap()[2].insert(shown, material.clone());
+    bench.fake.absent.lock().unwrap().push(2);
+    let (permit, lists) = (bench.fake.listing.acquire().await.unwrap(), *bench.fake.lists.borrow());
+    let back = async {
+        bench.fake.lists.subscribe().wait_for(|made| *made >= lists + 2).await.unwrap();
+        bench.fake.absent.lock().unwrap().clear();
+        drop(permit);
+    };
+    let call = bench.call();
+    let (rotated, ()) = tokio::join!(bench.service.rotate_key_on_demand(&call, &id), back);
+    rotated.unwrap();
+    assert_eq!((versions(&bench, &key), bench.fake.objects()), ((vec![1, 2], 2), vec![2, 2, 2]));
+    assert_eq!(bench.fake.tokens.lock().unwrap()[2][&shown], material);
+    assert_eq!(bench.decrypt(sealed(&bench.encrypt(plain(&id, b"x")).await.unwrap())).await.unwrap(), b"x");
 }

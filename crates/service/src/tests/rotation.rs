@@ -151,6 +151,35 @@ async fn one_that_was_interrupted_is_not_joined_for_another_reason_as_it_ends() 
     assert_eq!(versions(&bench, &key), (vec![1, 2, 3], 3));
 }
 
+/// The key is in use, and the one that made it is listed still.
+#[tokio::test]
+async fn the_making_of_the_key_is_no_rotation_of_it() {
+    let bench = Bench::new().await;
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    let mut creating = std::pin::pin!(bench.create_with(""));
+    let lifecycle = &bench.service.lifecycle;
+    let (key, listed) = loop {
+        assert!(creating.as_mut().now_or_never().is_none());
+        let underway = lifecycle.creations().lock().await;
+        if let Some(key) = underway.keys().next().copied() {
+            break (key, underway);
+        }
+        drop(underway);
+        tokio::task::yield_now().await;
+    };
+    // It has its turn before the other one is taken off the list.
+    let mut rotating = std::pin::pin!(lifecycle.rotate(key, RotationCause::Request));
+    assert!(rotating.as_mut().now_or_never().is_none());
+    drop(permit);
+    while bench.store.catalogue().key(key).unwrap().state != KeyState::Enabled {
+        tokio::task::yield_now().await;
+    }
+    drop(listed);
+    rotating.await.unwrap();
+    let key = creating.await.unwrap();
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
+}
+
 /// An HSM that is known to take no more is not filled until it says so itself, half-way through a key.
 #[tokio::test]
 async fn no_more_versions_are_made_than_each_hsm_takes() {

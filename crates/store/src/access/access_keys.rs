@@ -57,16 +57,17 @@ pub struct LastAccess {
 const ROWS: usize = 64;
 const AT_ONCE: usize = 8 * ROWS;
 
-/// Notes the uses of so many access keys; a row with the id of none is none.
+/// Notes the uses of so many access keys; a row with the id of none is none. What was noted by a clock that was ahead, and was
+/// put back since, gives way to what comes later.
 static NOTE: LazyLock<String> = LazyLock::new(|| {
     let row = |row: usize| format!("(${}, CAST(${} AS BIGINT), ${})", 3 * row + 1, 3 * row + 2, 3 * row + 3);
-    let rows = (0..ROWS).map(row).collect::<Vec<_>>().join(", ");
+    let (rows, now) = ((0..ROWS).map(row).collect::<Vec<_>>().join(", "), 3 * ROWS + 1);
     format!(
         "INSERT INTO access_key_usage (access_key_id, used_at, service) \
          SELECT access_keys.id, used.column2, used.column3 \
          FROM (VALUES {rows}) AS used JOIN access_keys ON access_keys.id = used.column1 WHERE true \
          ON CONFLICT (access_key_id) DO UPDATE SET used_at = excluded.used_at, service = excluded.service \
-         WHERE excluded.used_at > access_key_usage.used_at"
+         WHERE excluded.used_at > access_key_usage.used_at OR access_key_usage.used_at > ${now}"
     )
 });
 
@@ -154,6 +155,7 @@ impl Store {
 
     /// Puts the last uses of access keys on record, each one's once. Those of access keys that are gone are left out.
     pub async fn note_access(&self, uses: &[(AccessKeyId, LastAccess)]) -> Result<(), Error> {
+        let now = self.inner.clock.unix_millis();
         for part in uses.chunks(AT_ONCE) {
             let part = part.to_vec();
             self.change(move |database| {
@@ -162,7 +164,7 @@ impl Store {
                         let used =
                             uses.iter().flat_map(|(id, LastAccess { at, service })| values![id.as_str(), *at, service]);
                         let nobody = (uses.len()..ROWS).flat_map(|_| values!["", 0_i64, ""]);
-                        database.execute(NOTE.as_str(), used.chain(nobody).collect()).await?;
+                        database.execute(NOTE.as_str(), used.chain(nobody).chain(values![now]).collect()).await?;
                     }
                     Ok(())
                 })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::access::{self, AccessPlan};
 use crate::audit::AuditLog;
-use crate::{Catalogue, Key, KeyStore};
+use crate::{Catalogue, Key, KeyStore, Version};
 use model::id::{ClusterId, HsmId, KeyId, KeyStoreId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
@@ -63,8 +63,9 @@ pub struct Plan {
     pub gone: Vec<KeyVersionId>,
     /// Keys that the backup caught half made, and that cannot be finished from what it holds.
     pub left_out: Vec<KeyId>,
-    /// Versions that were being made in their HSM when the backup was made. What became of them the backup does not know,
-    /// and to go on with one would make another material of it: they are left out, and what there is of them left alone.
+    /// Versions that were being made when the backup was, and of which it has no escrow: they had none yet, or are made in
+    /// their HSM. What became of them the backup does not know, and to go on with one would make another material of it, or
+    /// have what came into use since destroyed: they are left out, and what there is of them left alone.
     pub half_made: Vec<KeyVersionId>,
     /// Encryptions that count as reserved.
     pub reserved: Vec<(KeyVersionId, u64)>,
@@ -172,7 +173,8 @@ fn half_made(backup: &Catalogue) -> Vec<KeyVersionId> {
         KeyState::Creating => key.current().cloned(),
         _ => key.unfinished().cloned(),
     };
-    backup.keys().filter_map(|key| made(key)).filter(|version| version.in_place).map(|version| version.id).collect()
+    let unknown = |version: &Version| version.in_place || version.blob.is_none();
+    backup.keys().filter_map(|key| made(key)).filter(unknown).map(|version| version.id).collect()
 }
 
 /// Whether the former's PIN of an HSM is at least as new as the backup's.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Bench;
-use crate::{Error, GiveUp};
-use model::key::KeyState;
+use crate::{Destroyed, Error, GiveUp, Rotating};
+use model::id::{HsmId, KeyId, KeyVersionId};
+use model::key::{KeyState, RotationCause};
 
 /// Whoever finds that a deletion is due has read it a moment before it acts.
 #[tokio::test]
@@ -58,6 +59,35 @@ async fn a_key_in_use_is_not_destroyed_because_somebody_asks() {
     store.force_state(key, KeyState::Enabled).await.unwrap();
     let refused = store.give_up_material(key, GiveUp::Asked { date: 5 }, &[]).await.unwrap_err();
     assert!(matches!(refused, Error::KeyState(_, KeyState::Enabled)), "{refused}");
+}
+
+/// An HSM that had destroyed it may have been told to keep it after that.
+#[tokio::test]
+async fn a_version_that_was_given_up_while_it_was_made_is_to_be_destroyed_anew() {
+    let bench = Bench::new().await;
+    let (store, key) = (&bench.store, bench.new_key().await.key);
+    store.force_state(key, KeyState::Enabled).await.unwrap();
+    let [first, late] = [1, 2].map(|version| KeyVersionId { key, version });
+    let rotating = Rotating { version: late, cause: RotationCause::Request, in_place: false };
+    store.begin_version(rotating, &[]).await.unwrap();
+    assert!(store.catalogue().key(key).unwrap().unfinished().is_some());
+    store.force_state(key, KeyState::Disabled).await.unwrap();
+    let hsm = HsmId::from("hsm-a");
+    store.give_up_material(key, GiveUp::Asked { date: 1 }, std::slice::from_ref(&hsm)).await.unwrap();
+    let done = |version| Destroyed { version, hsm: hsm.clone(), failure: None };
+    store.note_destroyed(&[done(first), done(late)]).await.unwrap();
+    store.abandon_version(late).await.unwrap();
+    let stands = || {
+        let row = store.catalogue().key(key).cloned().unwrap();
+        assert!(row.unfinished().is_none());
+        row.versions.iter().map(|version| version.destructions[&hsm].destroyed_at.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(stands(), [true, false]);
+    store.note_destroyed(&[done(late)]).await.unwrap();
+    assert_eq!(stands(), [true, true]);
+    store.note_undestroyed(first, &hsm, Some("it does not")).await.unwrap();
+    assert_eq!(stands(), [false, true]);
+    store.note_undestroyed(KeyVersionId { key: KeyId::random(), version: 1 }, &hsm, None).await.unwrap();
 }
 
 #[tokio::test]

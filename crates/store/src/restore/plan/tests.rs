@@ -129,6 +129,33 @@ fn what_was_being_made_in_place_is_left_out() {
     }
 }
 
+/// Whoever went on with it would give its number to another material, or take the number for one that nobody used.
+#[test]
+fn what_was_being_made_and_had_no_escrow_is_left_out() {
+    let id = KeyId::from_bytes([3; 16]);
+    let of = |number| KeyVersionId { key: id, version: number };
+    let state_of = |state, versions: &[(u32, bool)], current: u32| {
+        let mut key = Key::bare(id, KeyStoreId::from("cks-1"), state);
+        key.versions = versions.iter().map(|(number, _)| Version::bare(of(*number))).collect();
+        key.current_version = current;
+        for (version, (_, blob)) in key.versions.iter_mut().zip(versions) {
+            version.blob = blob.then(|| Bytes::from_static(b"blob"));
+            version.current_since = (version.id.version <= current).then_some(7);
+        }
+        let mut facts = Facts::default();
+        Arc::make_mut(&mut facts.catalogue).put_key(id, Some(key));
+        facts
+    };
+    let finished = state_of(KeyState::Enabled, &[(1, true), (2, true)], 2);
+    for former in [None, Some(&finished)] {
+        let plan = |backup: &Facts| plan(backup, former, Order::FormerIsNewer);
+        assert_eq!(plan(&state_of(KeyState::Creating, &[(1, false)], 1)).half_made, [of(1)]);
+        let further = plan(&state_of(KeyState::Enabled, &[(1, true), (2, false)], 1));
+        assert_eq!(further.half_made, [of(2)]);
+        assert_eq!(further.unknown_versions, former.map_or(vec![], |_| vec![of(2)]), "it is told of");
+    }
+}
+
 /// Failed logins are a token's, and are not undone by a file.
 #[test]
 fn failed_logins_are_kept() {

@@ -46,6 +46,30 @@ async fn a_deletion_that_was_cancelled_is_not_revived_and_destroyed_material_not
     assert_eq!(catalogue.key(rotated).unwrap().current_version, 1);
 }
 
+/// It has come into use since, and the backup has nothing of it but its number.
+#[tokio::test]
+async fn a_version_that_was_begun_when_the_backup_was_made_is_neither_gone_on_with_nor_destroyed() {
+    let (site, store, key_store) = Site::used().await;
+    let id = key(&store, &key_store).await.key;
+    let version = KeyVersionId { key: id, version: 2 };
+    let rotating = Rotating { version, cause: RotationCause::Request, in_place: false };
+    store.begin_version(rotating, &[]).await.unwrap();
+    let copy = site.copy("backup");
+    backup(&site.file(), &copy, &site.clock).await.unwrap();
+
+    store.keep_blob(version, &Bytes::from_static(b"blob")).await.unwrap();
+    let proof = ([0; 12], Bytes::from_static(b"proof"));
+    store.finish_version(Finished { version, proof, proven: Vec::new(), reserve: 0 }).await.unwrap();
+    store.close().await;
+
+    let (plan, _) = site.restore(&copy).await;
+    assert_eq!((&plan.half_made[..], &plan.unknown_versions[..]), (&[version][..], &[version][..]));
+    let store = site.open().await.unwrap();
+    let catalogue = store.catalogue();
+    let row = catalogue.key(id).unwrap();
+    assert!(row.unfinished().is_none() && row.versions.len() == 1 && !catalogue.is_destroyed(version));
+}
+
 #[tokio::test]
 async fn what_was_prepared_and_not_decided_is_forgotten() {
     let (site, store, _) = Site::used().await;

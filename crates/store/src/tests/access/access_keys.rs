@@ -114,6 +114,7 @@ async fn the_last_use_of_each_access_key_is_kept_and_none_of_those_that_are_gone
     bench.store.note_access(&uses).await.unwrap();
     assert_eq!(bench.store.revision(), before, "the catalogue does not show it");
     let (first, second) = (&ids[0], &ids[1]);
+    bench.clock.advance(Duration::from_secs(1));
     let told = [(first.0.clone(), used(500, "sts")), (second.0.clone(), used(1, "sts"))];
     bench.store.note_access(&told).await.unwrap();
     bench.store.delete_access_key(&ids[2].1, &ids[2].0).await.unwrap();
@@ -121,4 +122,8 @@ async fn the_last_use_of_each_access_key_is_kept_and_none_of_those_that_are_gone
     assert_eq!(known.len(), 69);
     assert_eq!(known[&first.0], used(500, "sts"));
     assert_eq!(known[&second.0], used(101, "kms"), "an earlier one changes nothing");
+    bench.clock.set_back(Duration::from_millis(900));
+    bench.store.note_access(&[(second.0.clone(), used(50, "sts"))]).await.unwrap();
+    let known = bench.store.access_known().await.unwrap();
+    assert_eq!(known[&second.0], used(50, "sts"), "what was noted by a clock that was ahead gives way");
 }
