@@ -261,23 +261,47 @@ impl Bundles {
         std::iter::once(&self.place.directory).chain(&self.place.archive).cloned().collect()
     }
 
-    /// Loads a bundle out of a file that is not whole; false where none has so many records. What the last one has stays.
+    /// Loads a bundle out of a file that is not whole; false where none has so many records. What the best has stays.
     fn load_narrow(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
         let whole = layout::bundle(index, layout::FULL as u32);
         for folder in self.folders() {
-            // The widest has all that the others have.
-            let Some(width) = widths(&folder, &whole)?.pop() else { continue };
-            let path = layout::bundle(index, width);
-            let read = read_into(&folder, &path, BUNDLE_BYTES, &mut self.bundle.bytes);
-            if !read.map_err(Unreadable::at(&folder.join(&path)))? {
-                self.bundle.clear();
-                continue;
+            let (mut enough, mut sound, mut any) = (None, None, None);
+            // The widest has all that the others have, but where power was lost before it was on the disk: no head is over it then.
+            for width in widths(&folder, &whole)?.into_iter().rev() {
+                if !self.load_partial(&folder, index, width)? {
+                    continue;
+                }
+                any = any.or(Some(width));
+                let (has_enough, count) = (self.bundle.len() >= wanted, self.bundle.len());
+                enough = enough.or(has_enough.then_some(width));
+                if self.bundle.whole && count == width as usize {
+                    if has_enough {
+                        return Ok(true);
+                    }
+                    // Narrower ones have less.
+                    sound = Some(width);
+                    break;
+                }
             }
-            self.bundle.split();
-            if self.bundle.len() >= wanted {
+            if let Some(best) = enough.or(sound).or(any)
+                && self.load_partial(&folder, index, best)?
+                && self.bundle.len() >= wanted
+            {
                 return Ok(true);
             }
         }
+        Ok(false)
+    }
+
+    /// Loads what a file has that is not whole; false where it is not there.
+    fn load_partial(&mut self, folder: &Path, index: u64, width: u32) -> Result<bool, Unreadable> {
+        let path = layout::bundle(index, width);
+        let read = read_into(folder, &path, BUNDLE_BYTES, &mut self.bundle.bytes);
+        if read.map_err(Unreadable::at(&folder.join(&path)))? {
+            self.bundle.split();
+            return Ok(true);
+        }
+        self.bundle.clear();
         Ok(false)
     }
 

@@ -172,6 +172,18 @@ fn a_bundle_that_a_loss_of_power_has_torn_is_no_finding_where_no_head_is_over_it
         }
         bench.remove("journal");
     }
+    // The same of one that is not whole, and that no head is over either. Here there is nothing else that has what it had.
+    bench.remove("tile/entries/002");
+    let wider = bench.path().join(layout::bundle(2, 88));
+    for end in [0, 1, 500, 4_096] {
+        for rest in [0, 3_000] {
+            std::fs::write(&wider, [&whole[..end], &vec![0; rest]].concat()).unwrap();
+            let report = bench.verify(None).unwrap_or_else(|error| panic!("{end} {rest}: {error}"));
+            assert_eq!((report.head.size, report.findings), (520, Vec::new()), "{end} {rest}");
+        }
+    }
+    bench.remove("tile/entries/002.p/88");
+    assert!(bench.verify(None).is_ok());
     // A head is over this one.
     std::fs::write(&other, &signed[..500]).unwrap();
     assert!(bench.findings(None).iter().any(Finding::is_of_records));
