@@ -84,6 +84,10 @@ impl Records {
         let (index, within) = split(self.next);
         if self.loaded != Some(index) || within >= self.bundles.current().len() {
             self.loaded = self.bundles.load_file(index, within + 1)?.then_some(index);
+            if self.loaded.is_some() && self.bundles.is_damaged() {
+                // Torn by a loss of power, before a head was over all of it: what it had is elsewhere, too.
+                self.bundles.load(index, within + 1)?;
+            }
         }
         Ok(self.loaded == Some(index) && within < self.bundles.current().len())
     }

@@ -117,7 +117,7 @@ fn label(refused: &NotAccepted) -> &'static str {
             Reason::Behind => "behind",
         },
         NotAccepted::Busy => "busy",
-        NotAccepted::TimedOut => "timed_out",
+        NotAccepted::TimedOut | NotAccepted::Unsynced => "timed_out",
         NotAccepted::Empty => "write",
         NotAccepted::Closed => "closed",
     }

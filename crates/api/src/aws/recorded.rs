@@ -12,6 +12,7 @@ use super::metering::{NO_ROOM, THROTTLING};
 use super::target::{TARGET, Target, named};
 use crate::receipt::{self, Headers};
 use crate::recorded::{Refusals, Refused};
+use crate::sigv4;
 use ::model::exception::Exception;
 use ::model::operation::Operation;
 use auth::peer::{Peer, Principal};
@@ -105,7 +106,8 @@ fn error(Failure { name, message, .. }: Failure, claimed: Option<&str>) -> Error
         "InvalidAction" | "MissingAction" | "UnknownOperationException" => Exception::Validation,
         _ => Exception::AccessDenied,
     });
-    let mut text = match message.as_str() {
+    // Others read it than whoever has sent that, who may have taken the secret for the name of the key.
+    let mut text = match sigv4::without_credential(&message) {
         "" => name.to_owned(),
         message => format!("{name}: {message}"),
     };

@@ -20,6 +20,9 @@ const FAMILY: &str = "AWS4-";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// The one with elliptic curves, SigV4A.
 const ASYMMETRIC: &str = "AWS4-ECDSA-P256-SHA256";
+/// How the sentence about a credential that is none begins, before it repeats it.
+const NO_CREDENTIAL: &str =
+    "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term";
 /// What every credential ends with.
 const TERMINATOR: &str = "aws4_request";
 
@@ -128,10 +131,7 @@ impl<'a> Credential<'a> {
             (Some(access_key_id), Some(date), Some(region), Some(service), Some(terminator), None) => {
                 Ok(Self { access_key_id, date, region, service, terminator })
             }
-            _ => Err(Refusal::incomplete(format!(
-                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{}'",
-                shown(text)
-            ))),
+            _ => Err(Refusal::incomplete(format!("{NO_CREDENTIAL}, got '{}'", shown(text)))),
         }
     }
 
@@ -165,11 +165,23 @@ impl<'a> Credential<'a> {
         if self.is_legal() { Ok(()) } else { Err(Refusal::unknown_key()) }
     }
 
+    /// Whether it names a key as all that are made are named. What does not may be the secret, where somebody has taken the one for
+    /// the other: those have small letters.
+    pub(super) fn looks_like_a_key(&self) -> bool {
+        self.is_legal() && !self.access_key_id.bytes().any(|c| c.is_ascii_lowercase())
+    }
+
     /// Whether a key may have this name.
     pub(super) fn is_legal(&self) -> bool {
         let word = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
         (1..=LONGEST_KEY_ID).contains(&self.access_key_id.len()) && self.access_key_id.bytes().all(word)
     }
+}
+
+/// What a refusal says, as others may read it than whoever has sent the request: without a credential.
+#[must_use]
+pub fn without_credential(text: &str) -> &str {
+    if text.starts_with(NO_CREDENTIAL) { NO_CREDENTIAL } else { text }
 }
 
 #[cfg(test)]

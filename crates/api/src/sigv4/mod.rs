@@ -33,6 +33,7 @@ use http::HeaderName;
 use http::header::DATE;
 use http::request::Parts;
 
+pub use self::authorization::without_credential;
 use self::authorization::{Authorization, Credential};
 use self::content::Hex;
 use self::date::Moment;
@@ -98,13 +99,13 @@ pub fn claim(head: &Parts, expected: &Expected<'_>, now: SystemTime) -> Result<C
     })
 }
 
-/// With which access key a request claims to be signed, where its headers name one at all: for whoever tells of a request
-/// that was refused. It is nobody's before [`Claim::verify`].
+/// With which access key a request claims to be signed, where its headers name what looks like one: for whoever tells of a
+/// request that was refused. It is nobody's before [`Claim::verify`], and what looks otherwise may be a secret.
 #[must_use]
 pub fn claimed_key(head: &Parts) -> Option<String> {
     let authorization = Authorization::read(&head.headers, true).ok()?;
     let credential = Credential::parse(authorization.credential).ok()?;
-    credential.is_legal().then(|| credential.access_key_id.to_owned())
+    credential.looks_like_a_key().then(|| credential.access_key_id.to_owned())
 }
 
 impl Claim {

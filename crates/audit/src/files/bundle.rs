@@ -1,7 +1,7 @@
 //! Entry bundles: up to 256 records, each behind its length.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tlog_tiles::tlog::{Hash, record_hash};
 
@@ -157,6 +157,8 @@ pub struct Bundles {
     journal: Option<Listed>,
     /// The bundle in memory, where it comes out of the journal: one that is wanted twice is not read there twice.
     from_journal: Option<u64>,
+    /// The bundle in memory comes out of a file that has all records of it, by its name.
+    is_said_to_be_whole: bool,
 }
 
 impl Bundles {
@@ -170,18 +172,46 @@ impl Bundles {
             decompressor,
             journal: None,
             from_journal: None,
+            is_said_to_be_whole: false,
         })
     }
 
     /// Loads a bundle of which at least so many records are wanted: whole, compressed, from the archive, not whole yet, or
     /// out of the journal, the first of these that has enough. Absent where none has any.
     pub fn load(&mut self, index: u64, wanted: usize) -> Result<Option<&mut Bundle>, Unreadable> {
-        let is_loaded = self.from_journal == Some(index) && self.bundle.whole && self.bundle.len() >= wanted;
+        let is_loaded = self.from_journal == Some(index) && self.has(wanted);
         if !is_loaded && !self.load_file(index, wanted)? {
             self.add_from_journal(index)?;
             self.from_journal = Some(index);
         }
+        // What is wanted of it was signed before it was whole, so that it stands elsewhere, too; and one that no head is over may be
+        // torn, or empty, after a loss of power. Where it stands nowhere else, somebody has changed it.
+        if wanted < WIDTH && self.is_damaged() && !self.load_beside(index, wanted)? {
+            self.load_file(index, wanted)?;
+        }
         Ok((!self.bundle.is_empty() || !self.bundle.whole).then_some(&mut self.bundle))
+    }
+
+    /// Whether what is in memory comes out of a file that has all records of the bundle, by its name, and does not.
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.is_said_to_be_whole && !(self.bundle.whole && self.bundle.records.len() == WIDTH)
+    }
+
+    /// Whether so many records are in memory, and nothing behind the last one that is none.
+    const fn has(&self, wanted: usize) -> bool {
+        self.bundle.whole && self.bundle.records.len() >= wanted
+    }
+
+    /// Loads a bundle out of files that are not whole, and out of the journal; false where that is not enough.
+    fn load_beside(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
+        self.bundle.clear();
+        self.load_narrow(index, wanted)?;
+        if !self.has(wanted) {
+            self.add_from_journal(index)?;
+        }
+        self.is_said_to_be_whole = false;
+        self.from_journal = Some(index);
+        Ok(self.has(wanted))
     }
 
     /// What was loaded last.
@@ -195,34 +225,83 @@ impl Bundles {
     pub(crate) fn load_file(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
         self.from_journal = None;
         let whole = layout::bundle(index, layout::FULL as u32);
-        let mut folders = vec![self.place.directory.clone()];
-        folders.extend(self.place.archive.clone());
         for look in 0..LOOKS {
             self.bundle.clear();
-            for folder in &folders {
-                if self.load_whole(folder, &whole)? {
-                    return Ok(true);
+            self.is_said_to_be_whole = false;
+            let mut damaged = None;
+            for folder in self.folders() {
+                if self.load_whole(&folder, &whole)? {
+                    self.is_said_to_be_whole = true;
+                    if wanted >= WIDTH || !self.is_damaged() {
+                        return Ok(true);
+                    }
+                    damaged = Some(folder);
+                    break;
                 }
             }
-            for folder in &folders {
-                // The widest has all that the others have.
-                let Some(width) = widths(folder, &whole)?.pop() else { continue };
-                let path = layout::bundle(index, width);
-                let read = read_into(folder, &path, BUNDLE_BYTES, &mut self.bundle.bytes);
-                if !read.map_err(Unreadable::at(&folder.join(&path)))? {
-                    self.bundle.clear();
-                    continue;
-                }
-                self.bundle.split();
-                if self.bundle.len() >= wanted {
-                    return Ok(true);
-                }
+            self.bundle.clear();
+            self.is_said_to_be_whole = false;
+            if self.load_narrow(index, wanted)? {
+                return Ok(true);
+            }
+            if let Some(folder) = damaged {
+                self.is_said_to_be_whole = self.load_whole(&folder, &whole)?;
+                return Ok(self.is_said_to_be_whole);
             }
             // One that is not whole and too narrow is there: nothing was replaced meanwhile.
             if look > 0 && !self.bundle.is_empty() {
                 break;
             }
         }
+        Ok(false)
+    }
+
+    /// Where files are looked for, one after the other.
+    fn folders(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.place.directory).chain(&self.place.archive).cloned().collect()
+    }
+
+    /// Loads a bundle out of a file that is not whole; false where none has so many records. What the best has stays.
+    fn load_narrow(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
+        let whole = layout::bundle(index, layout::FULL as u32);
+        for folder in self.folders() {
+            let (mut enough, mut sound, mut any) = (None, None, None);
+            // The widest has all that the others have, but where power was lost before it was on the disk: no head is over it then.
+            for width in widths(&folder, &whole)?.into_iter().rev() {
+                if !self.load_partial(&folder, index, width)? {
+                    continue;
+                }
+                any = any.or(Some(width));
+                let (has_enough, count) = (self.bundle.len() >= wanted, self.bundle.len());
+                enough = enough.or(has_enough.then_some(width));
+                if self.bundle.whole && count == width as usize {
+                    if has_enough {
+                        return Ok(true);
+                    }
+                    // Narrower ones have less.
+                    sound = Some(width);
+                    break;
+                }
+            }
+            if let Some(best) = enough.or(sound).or(any)
+                && self.load_partial(&folder, index, best)?
+                && self.bundle.len() >= wanted
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Loads what a file has that is not whole; false where it is not there.
+    fn load_partial(&mut self, folder: &Path, index: u64, width: u32) -> Result<bool, Unreadable> {
+        let path = layout::bundle(index, width);
+        let read = read_into(folder, &path, BUNDLE_BYTES, &mut self.bundle.bytes);
+        if read.map_err(Unreadable::at(&folder.join(&path)))? {
+            self.bundle.split();
+            return Ok(true);
+        }
+        self.bundle.clear();
         Ok(false)
     }
 

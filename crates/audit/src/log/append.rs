@@ -305,6 +305,7 @@ impl Shared {
                 None => written.own = Some(Ok(position)),
                 Some((class, waiter)) if self.waits_for_disk(class) => {
                     wait = true;
+                    waiter.written();
                     recent.waiting.push_back((pen.next, position, waiter));
                 }
                 Some((_, waiter)) => written.settled.push((waiter, Ok(position))),

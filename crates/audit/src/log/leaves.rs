@@ -138,6 +138,10 @@ pub enum NotAccepted {
     /// It waited for as long as a record may. It may turn up in the log nevertheless, as one of a call without an answer.
     #[error("the disk of the audit log did not answer in time")]
     TimedOut,
+    /// The same of one that the kernel has: it stands in the log when the disk answers, and would stand there twice if it was
+    /// appended again.
+    #[error("the disk of the audit log did not answer in time")]
+    Unsynced,
     /// An event without any record.
     #[error("an event without a record")]
     Empty,

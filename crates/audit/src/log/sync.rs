@@ -13,7 +13,7 @@ use super::Sync;
 use super::append::By;
 use super::disk::Place;
 use super::journal::{NEW, Segment};
-use super::leaves::{Leaves, NotAccepted, Position};
+use super::leaves::{Leaves, Position};
 use super::locked;
 use super::shared::{Recent, Shared};
 use super::state::Reason;
@@ -43,7 +43,7 @@ pub(crate) fn run(shared: &Shared) {
     }
     // What is still not on the disk can't be said to be.
     let waiting = std::mem::take(&mut locked(&shared.recent).waiting);
-    waiting.into_iter().for_each(|(.., waiter)| waiter.settle(Err(NotAccepted::Closed)));
+    waiting.into_iter().for_each(|(.., waiter)| waiter.expire());
     shared.close_queue();
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct Waiter {
 struct Inside {
     outcome: Option<Result<Position, NotAccepted>>,
     waker: Option<Waker>,
+    /// The kernel has it.
+    written: bool,
     /// A thread is blocked until it has ended. Waking one asks the kernel, also where there is none.
     blocks: bool,
 }
@@ -101,6 +103,17 @@ impl Waiter {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// The kernel has it, and the disk is waited for.
+    pub(crate) fn written(&self) {
+        locked(&self.inside).written = true;
+    }
+
+    /// Its time is up.
+    pub(crate) fn expire(&self) {
+        let written = locked(&self.inside).written;
+        self.settle(Err(if written { NotAccepted::Unsynced } else { NotAccepted::TimedOut }));
     }
 
     /// Whether it has ended, which for one that was not written yet means that it gave up.
@@ -161,7 +174,7 @@ impl Timekeeper {
                 }
             };
             if let Some(waiter) = expired.and_then(|(until, waiter)| (until <= now).then(|| waiter.upgrade())?) {
-                waiter.settle(Err(NotAccepted::TimedOut));
+                waiter.expire();
             }
         }
     }

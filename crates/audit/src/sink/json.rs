@@ -33,13 +33,24 @@ pub struct JsonLines {
     /// The number of the first.
     first: u64,
     arrived: Option<u64>,
+    /// Why what was written to a file that was moved away may not be on the disk.
+    lost: Option<io::Error>,
+    /// The name of the file may not be on the disk.
+    unnamed: bool,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has had a file's lines on the disk.
+    pub(super) static SYNCED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 impl JsonLines {
     /// At this path. Opened when there is something to write.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None, unsure: true, lines: Vec::new(), ends: Vec::new(), first: 0, arrived: None }
+        let (lines, ends) = (Vec::new(), Vec::new());
+        Self { path, file: None, unsure: true, lines, ends, first: 0, arrived: None, lost: None, unnamed: false }
     }
 
     /// The file that bears the name now.
@@ -48,21 +59,26 @@ impl JsonLines {
             let (ours, there) = (file.metadata()?, std::fs::metadata(&self.path)?);
             Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino()))
         };
-        if self.unsure
-            && let Some(file) = self.file.take_if(|file| !is_current(file).unwrap_or(false))
-            && let Err(error) = half(&file).and_then(|half| cut(&file, half.unwrap_or_default().len()))
-        {
-            // It was moved away with half a line, which nobody finishes.
-            tracing::debug!(%error, "half a line stays at the end of a file of records that was moved away");
+        if let Some(former) = self.file.take_if(|file| !is_current(file).unwrap_or(false)) {
+            if self.unsure
+                && let Err(error) = half(&former).and_then(|half| cut(&former, half.unwrap_or_default().len()))
+            {
+                // It was moved away with half a line, which nobody finishes.
+                tracing::debug!(%error, "half a line stays at the end of a file of records that was moved away");
+            }
+            // What is noted next is about its lines as well.
+            if let Err(error) = sync(&former) {
+                self.lost = Some(error);
+            }
         }
         // What cannot be looked at is opened anew.
-        let file = match self.file.take().filter(|file| is_current(file).unwrap_or(false)) {
+        let file = match self.file.take() {
             Some(file) => file,
             None => {
                 let mut options = OpenOptions::new();
                 let file =
                     options.read(true).append(true).create(true).mode(MODE).custom_flags(NONBLOCK).open(&self.path)?;
-                self.unsure = true;
+                (self.unsure, self.unnamed) = (true, true);
                 if !file.metadata()?.is_file() {
                     return Err(io::Error::other("it is no regular file"));
                 }
@@ -160,9 +176,25 @@ impl Outlet for JsonLines {
     }
 
     fn settle(&mut self) -> Result<(), String> {
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
-        synced.map_err(|error| self.failed(&error))
+        let lost = self.lost.take().map_or(Ok(()), Err);
+        let synced = lost.and_then(|()| self.file.as_ref().map_or(Ok(()), sync));
+        synced.map_err(|error| self.failed(&error))?;
+        if std::mem::take(&mut self.unnamed)
+            && let Some(folder) = self.path.parent()
+            && let Err(error) = File::open(folder).and_then(|folder| folder.sync_all())
+        {
+            // Who may write there need not be able to read it.
+            tracing::debug!(%error, "the name of a file of records may be lost with the power");
+        }
+        Ok(())
     }
+}
+
+/// Its lines are on the disk.
+fn sync(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    SYNCED.set(SYNCED.get() + 1);
+    file.sync_data()
 }
 
 /// How many lines end within so many bytes.

@@ -55,7 +55,8 @@ pub trait Outlet: Send {
     fn push(&mut self) -> Result<(), String>;
     /// Everything below this number has arrived, as far as can be told; `None`: nothing new is known.
     fn arrived(&mut self) -> Option<u64>;
-    /// Has what has arrived survive a loss of power, before that is noted.
+    /// Has what has arrived survive a loss of power, before that is noted. Of what came since the last time that it could, nothing is
+    /// believed after an error: it is passed on again.
     fn settle(&mut self) -> Result<(), String> {
         Ok(())
     }
@@ -107,6 +108,10 @@ struct At {
     arrived: u64,
     /// What stands in the file, and since when.
     kept: (u64, Instant),
+    /// What came since then is not believed to be on a disk: that failed, and is told once.
+    distrusted: bool,
+    /// Records below this number that were moved away have been counted.
+    missed_to: u64,
 }
 
 impl Sink {
@@ -168,13 +173,16 @@ impl Sink {
                     }
                     arrived => arrived,
                 };
-                none.insert(At { next: arrived, sent: arrived, arrived, kept: (arrived, now) })
+                let kept = (arrived, now);
+                none.insert(At { next: arrived, sent: arrived, arrived, kept, distrusted: false, missed_to: 0 })
             }
         };
         if self.outlet.is_empty() && at.next < end {
             let chunk = self.source.read(at.next, end)?;
             if !chunk.records.is_empty() {
-                self.missed += chunk.first.saturating_sub(at.next);
+                // After an error they are missed once more.
+                self.missed += chunk.first.saturating_sub(at.next.max(at.missed_to));
+                at.missed_to = at.missed_to.max(chunk.first);
                 at.next = chunk.first + chunk.records.len() as u64;
                 self.outlet.take(&chunk);
             }
@@ -193,7 +201,14 @@ impl Sink {
         }
         let due = now.saturating_duration_since(at.kept.1) >= KEEP;
         if at.arrived != at.kept.0 && due {
-            self.outlet.settle()?;
+            if let Err(why) = self.outlet.settle() {
+                at.distrusted = true;
+                return Err(why);
+            }
+            if std::mem::take(&mut at.distrusted) {
+                (at.next, at.sent, at.arrived) = (at.kept.0, at.kept.0, at.kept.0);
+                return Ok(Step::More);
+            }
             self.file.write(at.arrived)?;
             at.kept = (at.arrived, now);
         }
@@ -206,7 +221,7 @@ impl Sink {
         if let Some(arrived) = self.outlet.arrived() {
             at.arrived = arrived.max(at.arrived);
         }
-        if at.arrived != at.kept.0 {
+        if at.arrived != at.kept.0 && !at.distrusted {
             self.outlet.settle()?;
             self.file.write(at.arrived)?;
             at.kept.0 = at.arrived;

@@ -1,5 +1,7 @@
 //! Sinks over real files and sockets, whose other sides go away and come back.
 
+mod noted;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixDatagram, UnixListener};

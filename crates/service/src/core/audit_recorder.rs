@@ -57,6 +57,7 @@ impl<J: Journal> AuditRecorder<J> {
 
 impl<J: Journal> Recorder for AuditRecorder<J> {
     fn record(self: Arc<Self>, record: CallRecord) -> BoxFuture<'static, Accepted> {
+        let accepted: fn(_) -> _ = if is_refusal(&record) { accepted_anyway } else { accepted };
         match self.leaves(&record) {
             Ok(leaves) => self.journal.append(leaves, class_of(&record)).map(accepted).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
@@ -77,7 +78,7 @@ impl<J: Journal> Recorder for AuditRecorder<J> {
 
     fn happened(self: Arc<Self>, event: ServiceEvent) -> BoxFuture<'static, Accepted> {
         match event_of_service(&event, &self.scope, |event| event.leaves()) {
-            Ok(leaves) => self.journal.append(leaves, Class::Control).map(accepted).boxed(),
+            Ok(leaves) => self.journal.append(leaves, Class::Control).map(accepted_anyway).boxed(),
             Err(error) => Box::pin(ready(Err(not_written(&error)))),
         }
     }
@@ -89,6 +90,15 @@ impl<J: Journal> Recorder for AuditRecorder<J> {
 
 fn accepted(appended: Result<Position, NotAccepted>) -> Accepted {
     appended.map(Some).map_err(|error| NotRecorded(error.to_string()))
+}
+
+/// The same of what nothing is given out by, so that nobody need wait for the disk: what the kernel has is not appended again, nor
+/// counted as one that is not there.
+fn accepted_anyway(appended: Result<Position, NotAccepted>) -> Accepted {
+    match appended {
+        Err(NotAccepted::Unsynced) => Ok(None),
+        appended => accepted(appended),
+    }
 }
 
 fn not_written(error: &NoLeaf) -> NotRecorded {
@@ -122,6 +132,12 @@ pub(crate) fn event_of_service<T>(event: &ServiceEvent, scope: &Scope, take: imp
         read_only: false,
         resources: &resources,
     })
+}
+
+/// Whether a call was refused, or came to nothing before anything was done.
+fn is_refusal(record: &CallRecord) -> bool {
+    let failed = record.failure.is_some() && record.outcomes.iter().all(|(outcome, _)| outcome.is_some());
+    failed && record.phase == Phase::Ended && record.intent.is_none()
 }
 
 /// How much depends on the record of a call. What was refused has taken nothing away: whoever may not do it must not use up

@@ -26,6 +26,9 @@ use telemetry::sampled::{self, Line};
 
 /// A recorder that has not answered by then has not accepted the record: nothing waits without end.
 const ACCEPTED: Duration = Duration::from_secs(10);
+/// The same of what nobody waits for. It is longer, so that the log says before what has become of it: that it is written and waits
+/// for the disk is no reason to hand it over again.
+pub(super) const ACCEPTED_BESIDE: Duration = Duration::from_secs(15);
 
 /// From so many items in work on, records are kept several at a time: what that saves is more than the wait for others then.
 const MANY: usize = 16;
@@ -195,7 +198,7 @@ impl Records {
 
     /// Hands over what the service did by itself, likewise.
     pub(crate) async fn accepted_event(&self, event: ServiceEvent) -> Accepted {
-        within(Arc::clone(&self.recorder).happened(event)).await
+        within(ACCEPTED_BESIDE, Arc::clone(&self.recorder).happened(event)).await
     }
 
     /// Hands a record over and waits until it is accepted, within bounds. `of_many`: many calls are in work.
@@ -212,14 +215,14 @@ impl Records {
         // A recorder that is quick costs no timer.
         match (&mut accepting).now_or_never() {
             Some(accepted) => accepted,
-            None => within(accepting).await,
+            None => within(ACCEPTED, accepting).await,
         }
     }
 }
 
-pub(super) async fn within(accepting: BoxFuture<'static, Accepted>) -> Accepted {
-    let late = |_| NotRecorded(format!("the recorder did not answer within {} s", ACCEPTED.as_secs()));
-    tokio::time::timeout(ACCEPTED, accepting).await.map_err(late).flatten()
+pub(super) async fn within(most: Duration, accepting: BoxFuture<'static, Accepted>) -> Accepted {
+    let late = |_| NotRecorded(format!("the recorder did not answer within {} s", most.as_secs()));
+    tokio::time::timeout(most, accepting).await.map_err(late).flatten()
 }
 
 impl Core {

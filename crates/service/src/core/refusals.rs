@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::log_recorder::{other, tell};
-use super::recorder::{Accepted, CallRecord, Ending, NotRecorded, Parameters, Phase, event_name, recorded_at, within};
+use super::recorder::{
+    ACCEPTED_BESIDE, Accepted, CallRecord, Ending, NotRecorded, Parameters, Phase, event_name, recorded_at, within,
+};
 use super::{strangers, turned_away};
 use crate::core::Core;
 use crate::{Error, RequestContext};
@@ -230,7 +232,7 @@ impl Core {
         };
         // On panic: whoever waits for it has no position of the record.
         let accepting = self.tasks().spawn(async move {
-            let accepted = within(accepting).await;
+            let accepted = within(ACCEPTED_BESIDE, accepting).await;
             drop(place);
             then(accepted)
         });

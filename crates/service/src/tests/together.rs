@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, Ready, join_all, ready};
 use tokio::sync::oneshot;
 
 use super::bench::{Bench, plain};
 use crate::core::audit_recorder::{AuditRecorder, Journal};
-use crate::core::recorder::Recorder;
+use crate::core::recorder::{Recorder, ServiceEvent};
 use audit::log::{Class, Leaves, NotAccepted, Position};
 
 /// A journal that writes what it was given when it is asked to.
@@ -58,6 +58,45 @@ async fn who_is_asked_first_writes_for_all() {
     assert_eq!(journal.0.lock().unwrap().len(), 3, "nobody has asked yet");
     let places: Vec<u64> = join_all(accepting).await.into_iter().map(|place| place.unwrap().unwrap().first).collect();
     assert_eq!(places, [0, 1, 2]);
+}
+
+/// A journal whose disk does not answer.
+#[derive(Default)]
+struct Unsynced;
+
+impl Journal for Unsynced {
+    type Appending = Ready<Result<Position, NotAccepted>>;
+
+    fn append(&self, _: Leaves, _: Class) -> Self::Appending {
+        ready(Err(NotAccepted::Unsynced))
+    }
+
+    fn origin(&self) -> Option<Arc<str>> {
+        None
+    }
+}
+
+/// What nothing is given out by is not recorded twice because the disk is slow, and counted as well; all else waits for the disk.
+#[tokio::test]
+async fn what_is_written_and_not_on_the_disk_is_no_reason_to_record_a_refusal_again() {
+    let bench = Bench::new().await;
+    let key = bench.create().await;
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    bench.recorder.taken();
+    bench.service.enable_key(&bench.call(), &key.arn).await.unwrap();
+    bench.service.get_key_last_usage(&bench.call(), &key.arn).await.unwrap();
+    bench.service.delete_alias(&bench.call(), "alias/none").await.unwrap_err();
+    bench.may_nothing();
+    bench.service.enable_key(&bench.call(), &key.arn).await.unwrap_err();
+    let recorder = Arc::new(AuditRecorder::new(Arc::new(Unsynced), bench.service.core.scope().clone()));
+    for record in bench.recorder.taken() {
+        let is_refusal = record.failure.is_some() && record.intent.is_none();
+        let told = format!("{:?} {:?}", record.operation, record.phase);
+        let accepted = Arc::clone(&recorder).record(record).await;
+        assert_eq!(accepted.map_err(|error| error.0).ok(), is_refusal.then_some(None), "{told}");
+    }
+    let event = ServiceEvent::ours(1, "ZoneBack");
+    assert_eq!(recorder.happened(event).await.map_err(|error| error.0), Ok(None));
 }
 
 /// Where few are in work each is recorded at once.

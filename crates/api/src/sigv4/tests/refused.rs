@@ -252,3 +252,27 @@ fn a_claim_is_for_its_own_head() {
     other.0.headers.insert("x-amz-target", HeaderValue::from_bytes(b"\xff").unwrap());
     assert_eq!(claim.verify(SECRET, &other.0, &other.1), Err(Refusal::mismatch()));
 }
+
+/// Who takes the secret for the name of the key has it in no record: what a request claims is told where it looks like a name.
+#[test]
+fn a_secret_in_the_place_of_the_name_is_told_to_nobody_else() {
+    for secret in [SECRET, "wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"] {
+        let (mut head, _) = encrypt();
+        let credential = format!("{secret}/20150830/us-east-1/kms/aws4_request");
+        let value = format!(
+            "AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host;x-amz-date, Signature={}",
+            "0".repeat(64)
+        );
+        head.headers.insert("authorization", HeaderValue::try_from(value).unwrap());
+        head.headers.insert("x-amz-date", HeaderValue::from_static(NOW));
+        assert_eq!(claimed_key(&head), None, "{secret}");
+        let refusal = claim(&head, &KMS, at(NOW)).err().unwrap().to_string();
+        assert!(!without_credential(&refusal).contains("wJalr"), "{refusal}");
+    }
+    let (mut head, _) = encrypt();
+    let value =
+        "AWS4-HMAC-SHA256 Credential=AKKSEXAMPLE/20150831/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=00";
+    head.headers.insert("authorization", HeaderValue::from_static(value));
+    assert_eq!(claimed_key(&head).as_deref(), Some("AKKSEXAMPLE"));
+    assert_eq!(without_credential("Signature expired: now."), "Signature expired: now.");
+}

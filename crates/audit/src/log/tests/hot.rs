@@ -155,6 +155,26 @@ fn nobody_waits_without_end() {
     assert_eq!(contents(setup.directory()), records_of(0..2));
 }
 
+/// What the kernel has is in the log when the disk answers: whoever gave up need not append it again, and knows that.
+#[test]
+fn who_gives_up_is_told_whether_it_is_written() {
+    let script = Arc::new(Script::default());
+    let mut setup = Setup::new().with(&script);
+    setup.sizes.wait = Duration::from_secs(1);
+    let log = setup.open();
+    script.fail(|act, path| {
+        (act == Act::Sync && path.starts_with(layout::JOURNAL)).then(|| rustix::io::Errno::IO.into())
+    });
+    assert_eq!(append(&log, 0, Class::Control), Err(NotAccepted::Unsynced));
+    assert!(!log.state().accepting());
+    assert_eq!(append(&log, 1, Class::Control), Err(NotAccepted::TimedOut), "nothing is written to such a file");
+    script.pass();
+    until("it has healed", || log.state().accepting());
+    assert_eq!(append(&log, 1, Class::Restricting), Ok(Position { first: 1, count: 1 }));
+    log.close();
+    assert_eq!(contents(setup.directory()), records_of(0..2));
+}
+
 #[test]
 fn a_queue_has_as_many_bytes_as_it_may() {
     let script = Arc::new(Script::default());

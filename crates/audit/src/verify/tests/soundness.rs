@@ -141,3 +141,50 @@ fn a_torn_last_head_is_no_finding() {
         assert!(bench.verify(None).is_ok(), "{end}");
     }
 }
+
+/// A bundle gets its name when it is whole, and is on the disk when a head is over it: power may be lost in between. What is
+/// under the head stands in the bundle that is not whole, and in the journal.
+#[test]
+fn a_bundle_that_a_loss_of_power_has_torn_is_no_finding_where_no_head_is_over_it() {
+    let bench = Bench::new();
+    let all = records(768);
+    bench.writer().log(&all[..600], &[300, 520]);
+    bench.writer().bundles(&all, false);
+    let [torn, other] = [2, 1].map(|index| bench.path().join(layout::bundle(index, 256)));
+    let (whole, signed) = (std::fs::read(&torn).unwrap(), std::fs::read(&other).unwrap());
+    bench.remove("journal");
+    for journal in [512..600, 520..600] {
+        bench.writer().journal(journal.start as u64, &all[journal.clone()]);
+        for end in [0, 1, 500, 4_096, whole.len() - 1] {
+            for rest in [0, 3_000] {
+                std::fs::write(&torn, [&whole[..end], &vec![0; rest]].concat()).unwrap();
+                let case = format!("{journal:?} {end} {rest}");
+                let report = bench.verify(None).unwrap_or_else(|error| panic!("{case}: {error}"));
+                assert_eq!((report.head.size, report.findings), (520, Vec::new()), "{case}");
+                // Whoever looks for records, or reads on, finds them as well.
+                let place = Place::new(bench.path());
+                let bounds = crate::look::Bounds { records: 9, bytes: 9_999, looked_at: 99, read: 99_999 };
+                let found = crate::look::look(&place, &Default::default(), crate::look::Way::back(520), 520, bounds);
+                assert_eq!(found.unwrap().records[0].1, all[519], "{case}");
+                let mut read = Records::from(&place, 512).unwrap();
+                (512..600).for_each(|number| assert_eq!(read.next().unwrap().unwrap().bytes, all[number], "{case}"));
+            }
+        }
+        bench.remove("journal");
+    }
+    // The same of one that is not whole, and that no head is over either. Here there is nothing else that has what it had.
+    bench.remove("tile/entries/002");
+    let wider = bench.path().join(layout::bundle(2, 88));
+    for end in [0, 1, 500, 4_096] {
+        for rest in [0, 3_000] {
+            std::fs::write(&wider, [&whole[..end], &vec![0; rest]].concat()).unwrap();
+            let report = bench.verify(None).unwrap_or_else(|error| panic!("{end} {rest}: {error}"));
+            assert_eq!((report.head.size, report.findings), (520, Vec::new()), "{end} {rest}");
+        }
+    }
+    bench.remove("tile/entries/002.p/88");
+    assert!(bench.verify(None).is_ok());
+    // A head is over this one.
+    std::fs::write(&other, &signed[..500]).unwrap();
+    assert!(bench.findings(None).iter().any(Finding::is_of_records));
+}
