@@ -100,8 +100,8 @@ pub enum Problem {
     #[error("too many ? between two * in this policy: to look for them takes too long")]
     TooSlow,
     #[error(
-        "too many conditions, wildcards and variables on kms:EncryptionContextKeys and aws:TagKeys, values with text between \
-         two * on kms:EncryptionContext:…, and variables of that to compare without case, in this policy: to look at what \
+        "too many conditions, wildcards, variables and IP networks on kms:EncryptionContextKeys and aws:TagKeys, values with \
+         text between two * on kms:EncryptionContext:…, and variables of that to compare without case, in this policy: to look at what \
          callers send for each takes too long"
     )]
     TooManyPasses,
@@ -144,7 +144,10 @@ pub enum Problem {
     OneForMany,
     #[error("ForAllValues is also met where the key is absent; add a Null condition if that is not meant")]
     MetWhereAbsent,
-    #[error("its values are {0}, which this operator does not read: it is never met, and its negation always")]
+    #[error(
+        "its values are {0}, which this operator does not read: where it cannot read one, an Allow is not met, and a Deny only if \
+         the operator is negated"
+    )]
     OtherClass(&'static str),
     #[error("${{…}} is a variable only under Version 2012-10-17; here it is plain text")]
     PlainVariable,

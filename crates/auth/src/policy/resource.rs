@@ -146,8 +146,11 @@ impl Resources {
             (true, _) => !self.all_but,
             (false, true) => self.all_but,
             // A variable has no value. AWS says that it matches nothing then. With NotResource that is a reason to deny;
-            // that it be one to allow as well is left out here on purpose.
-            (false, false) => self.all_but && effect == Effect::Deny,
+            // that it be one to allow as well is left out here on purpose. One that has several may be any of them.
+            (false, false) => {
+                let several = || self.templates().any(|template| template.has_several_values(scene));
+                effect == Effect::Deny && (self.all_but || several())
+            }
         }
     }
 }
