@@ -6,6 +6,8 @@ use super::json::{Node, line};
 
 /// Most findings of one policy. More help nobody.
 const MOST: usize = 100;
+/// So many characters of a name are shown in a place.
+const NAME_CHARS: usize = 200;
 
 /// Whether a policy with the finding can be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -207,7 +209,12 @@ impl fmt::Display for Place<'_> {
             Step::Member(name) => {
                 let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
                 f.write_str(if first { "" } else { "." })?;
-                if plain { f.write_str(name) } else { write!(f, "{name:?}") }
+                // A name may be as long as a policy, and stand in as many places as there are findings.
+                match name.char_indices().nth(NAME_CHARS) {
+                    Some((at, _)) => write!(f, "{:?}…", &name[..at]),
+                    None if plain => f.write_str(name),
+                    None => write!(f, "{name:?}"),
+                }
             }
         }
     }

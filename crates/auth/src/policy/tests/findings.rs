@@ -335,6 +335,17 @@ fn findings_are_bounded_and_errors_go_first() {
     };
     assert_eq!(findings.len(), 100);
     assert!(findings.iter().any(|finding| finding.problem == Problem::UnknownOperator));
+    // Nor is a name that stands in the place of each of them told whole.
+    let values = vec!["\"${x}\""; 120].join(",");
+    let long = format!(
+        ", \"Condition\": {{\"StringEquals\": {{\"kms:EncryptionContext:{}\": [{values}]}}}}",
+        "é".repeat(10_000)
+    );
+    let said = of_key(
+        &with(&statement(&long).replace(&many.join(","), "\"kms:Encrypt\"")).replace("2012-10-17", "2008-10-17"),
+    );
+    let all: usize = said.iter().map(String::len).sum();
+    assert!(said.len() == 100 && all < 100_000 && said.iter().any(|one| one.contains("éé\"…[")), "{all}: {}", said[99]);
     assert_eq!(resolve("arn:aws:iam::111122223333:user/anna"), Some(id("anna")));
 }
 
