@@ -196,6 +196,11 @@ impl Condition {
         }
     }
 
+    /// Whether no request meets it: its key is never there.
+    pub(super) fn is_never_met(&self) -> bool {
+        self.key.spec().is_none() && !self.met_where_absent()
+    }
+
     /// Whether a request meets it, for a statement of this effect.
     pub(super) fn met(&self, scene: &Scene<'_>, effect: Effect) -> bool {
         let (mut values, mut any, mut all) = (0_usize, false, true);

@@ -159,8 +159,16 @@ pub enum Problem {
     AllButWithoutAccount,
     #[error("is a condition that restricts nothing")]
     EmptyCondition,
-    #[error("no statement lets anybody call kms:PutKeyPolicy: the policy could never be changed again")]
+    #[error(
+        "no statement lets anybody call kms:PutKeyPolicy: nobody but an administrator of the configuration could change the \
+         policy again"
+    )]
     LockOut,
+    #[error(
+        "a statement denies kms:PutKeyPolicy to everybody: nobody but an administrator of the configuration could change the \
+         policy again"
+    )]
+    AllLockedOut,
 }
 
 impl Problem {

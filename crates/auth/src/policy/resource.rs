@@ -66,6 +66,11 @@ impl Resource {
         Ok(literals.map_or_else(|| Self::Parts(parts.into()), |texts| Self::Exact(texts.join(":").into())))
     }
 
+    /// Whether it is `*`.
+    pub(super) fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+
     /// Whether an ARN fits whatever the request is; nothing where that depends on it.
     pub(super) fn always_fits(&self, arn: &str) -> Option<bool> {
         self.fits_by(arn, &|template, part| template.always_fits(part))
@@ -126,7 +131,17 @@ impl Resources {
 
     /// Whether it leaves out everything.
     pub(super) fn leave_nothing(&self) -> bool {
-        self.all_but && self.all.iter().any(|one| matches!(one, Resource::Any))
+        self.all_but && self.all.iter().any(Resource::is_any)
+    }
+
+    /// Whether those that it names are left out.
+    pub(super) fn leave_out(&self) -> bool {
+        self.all_but
+    }
+
+    /// Those that it names.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Resource> {
+        self.all.iter()
     }
 
     /// What has variables or wildcards in it.

@@ -235,7 +235,10 @@ fn principals() {
     );
     assert_said(
         &principal("\"NotPrincipal\": {\"AWS\": \"arn:aws:iam::111122223333:user/anna\"}"),
-        &["warning Statement[1].NotPrincipal (line 4): leaves nobody out unless the account is named too: …"],
+        &[
+            "warning Statement[1].NotPrincipal (line 4): leaves nobody out unless the account is named too: …",
+            "warning line 1: a statement denies kms:PutKeyPolicy to everybody: …",
+        ],
     );
     let identity = "{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Principal\":\"*\",\"Action\":\"kms:*\",\"Resource\":\"*\"}]}";
     assert_said(
@@ -299,20 +302,6 @@ fn statements_without_effect() {
         "{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:Encrypt\", \"Resource\": \"arn:aws:kms:*\"}",
     );
     assert_eq!(check(&text, Kind::Key { arn: None }, Some(HOME), &resolve), []);
-}
-
-#[test]
-fn a_policy_that_nobody_could_change_again() {
-    let policy = |statement: &str| format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}");
-    let locked =
-        "warning line 1: no statement lets anybody call kms:PutKeyPolicy: the policy could never be changed again";
-    let allow = |whom: &str, action: &str| {
-        policy(&format!("{{\"Effect\":\"Allow\",\"Principal\":{whom},\"Action\":\"{action}\",\"Resource\":\"*\"}}"))
-    };
-    assert_said(&of_key(&allow("\"*\"", "kms:Encrypt")), &[locked]);
-    assert_said(&of_key(&allow("\"*\"", "kms:Put*")), &[]);
-    let nobody = of_key(&allow("{\"Service\":\"x\"}", "kms:*"));
-    assert_eq!(nobody.last().map(String::as_str), Some(locked));
 }
 
 #[test]
