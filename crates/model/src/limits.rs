@@ -126,6 +126,8 @@ pub const LIST_POLICIES: u32 = 50;
 pub const POLICY_BYTES: usize = 32 << 10;
 /// Longest name of a permission, in bytes.
 pub const ACTION_CHARS: usize = 128;
+/// Longest ARN of whatever may be asked about, in bytes: AWS's bound of ARNs.
+pub const RESOURCE_ARN_BYTES: usize = 2_048;
 /// Grants of one key.
 pub const GRANTS_PER_KEY: usize = 50_000;
 /// Those of them that one grantee has: a decision may have to look at each.

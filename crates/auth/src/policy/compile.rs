@@ -12,6 +12,7 @@ use super::document::{Document, Parts, strings};
 use super::finding::{Finding, Findings, Place, Problem, Severity};
 use super::json::{Node, Value};
 use super::keys::Key;
+use super::lockout::lock_out;
 use super::operator::{Operator, Quantifier, Test};
 use super::principal::{Bindings, Named, Whom, principal};
 use super::reach::{self, Home};
@@ -25,8 +26,6 @@ const TRIED_CHARS: usize = 128;
 /// How often a policy may have all gone through that a caller sends, such as an encryption context of thousands of characters
 /// or hundreds of names. That comes to some milliseconds as well, and an item of a batch has a context of its own.
 const PASSES: usize = 256;
-/// Who may call this may change the policy.
-const PUT: &str = "kms:PutKeyPolicy";
 
 /// Everything that is wrong or doubtful about a policy: for people, before it is put.
 #[must_use]
@@ -427,11 +426,11 @@ impl Reader<'_, '_> {
         if conditions.map(Condition::passes).sum::<usize>() > PASSES {
             self.findings.add(costly, &Place::WHOLE, start, Problem::TooManyPasses);
         }
-        let put = |one: &Statement| {
-            one.effect == Effect::Allow && one.whom.may_be_somebody() && one.is_about_action(&Asked::of(PUT))
-        };
-        if matches!(self.kind, Kind::Key { .. }) && !self.findings.has_errors() && !statements.iter().any(put) {
-            self.findings.warning(&Place::WHOLE, document.root(), Problem::LockOut);
+        if let (Kind::Key { arn }, false) = (self.kind, self.findings.has_errors()) {
+            let account = arn.and_then(|arn| arn.split(':').nth(4)).or(self.home.map(|home| home.account));
+            if let Some(problem) = lock_out(statements, arn, account) {
+                self.findings.warning(&Place::WHOLE, document.root(), problem);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Where AWS says nothing, a doubt never allows: what a request's value is cannot be told, or a key for one value has
 //! several. An Allow is then met only if it would be met either way, and a Deny if it would be met one way. The same holds
-//! for a variable without a value, of which AWS says that a negated operator is met: here one in a Deny is, and one in an
-//! Allow is not, since nobody should be allowed something for lacking a tag.
+//! for a variable that has several values, and for one without a value, of which AWS says that a negated operator is met: here
+//! one in a Deny is, and one in an Allow is not, since nobody should be allowed something for lacking a tag.
 
 use std::collections::BTreeSet;
 
@@ -12,6 +12,7 @@ use super::decimal::Decimal;
 use super::finding::Problem;
 use super::keys::Key;
 use super::operator::{Comparison, Operator, Quantifier, Test};
+use super::ordered::Ordered;
 use super::scene::{Scene, Value};
 use super::value::{Network, bytes, flag, moment, saved_moment};
 use super::variable::{Syntax, Template, colon};
@@ -21,6 +22,8 @@ use crate::fold::{fold, folds_to};
 const SPELLINGS: usize = 16;
 /// What a variable counts, which is looked up for each of many values.
 const VARIABLE_PASSES: usize = 16;
+/// What a condition counts that reads each of many values as something else than text.
+const READING_PASSES: usize = 4;
 
 /// What a statement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,12 +50,19 @@ enum Wanted {
         literals: BTreeSet<Box<str>>,
         others: Box<[Template]>,
     },
-    Numbers(Comparison, Box<[Decimal]>),
-    Moments(Comparison, Box<[i64]>),
-    Flags(Box<[bool]>),
+    Numbers(Comparison, Ordered<Decimal>),
+    Moments(Comparison, Ordered<i64>),
+    Flags(Ordered<bool>),
     Bytes(BTreeSet<Vec<u8>>),
     Networks(Box<[Network]>),
     Arns(Box<[Arn]>),
+}
+
+/// Of how many of a request's values it is asked that they fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    Each,
+    One,
 }
 
 /// An ARN with wildcards.
@@ -98,11 +108,12 @@ impl Condition {
                 })?;
                 Wanted::Texts { literals, others: others.into() }
             }
-            Test::Number(how) => Wanted::Numbers(how, all(texts, Decimal::parse, "a number")?),
+            Test::Number(how) => Wanted::Numbers(how, Ordered::of(all(texts, Decimal::parse, "a number")?)),
             Test::Moment(how) => {
-                Wanted::Moments(how, all(texts, moment, "a date of ISO 8601 or a number of seconds since 1970")?)
+                let moments = all(texts, moment, "a date of ISO 8601 or a number of seconds since 1970")?;
+                Wanted::Moments(how, Ordered::of(moments))
             }
-            Test::Flag | Test::Null => Wanted::Flags(all(texts, flag, "true or false")?),
+            Test::Flag | Test::Null => Wanted::Flags(Ordered::of(all(texts, flag, "true or false")?)),
             Test::Bytes => Wanted::Bytes(all(texts, bytes, "base64")?.into_iter().collect()),
             Test::Address => Wanted::Networks(all(texts, Network::parse, "an IP address or ADDRESS/BITS")?),
             Test::Arn => {
@@ -147,11 +158,20 @@ impl Condition {
         let variables = || VARIABLE_PASSES * self.templates().map(Template::variables).sum::<usize>();
         match () {
             () if self.operator.test == Test::Null => 0,
-            () if self.key.has_callers_many() => 1 + self.templates().count() + variables(),
+            () if self.key.has_callers_many() => self.each_pass() + self.templates().count() + variables(),
             () if self.key.has_callers_text() => {
                 self.folded() + self.templates().filter(|template| template.is_searched()).count()
             }
             () => self.folded(),
+        }
+    }
+
+    /// What it costs to have one value of many looked at, templates aside. Networks are in no order that would help.
+    fn each_pass(&self) -> usize {
+        match &self.wanted {
+            Wanted::Texts { .. } | Wanted::Bytes(_) | Wanted::Flags(_) => 1,
+            Wanted::Numbers(..) | Wanted::Moments(..) | Wanted::Arns(_) => READING_PASSES,
+            Wanted::Networks(networks) => READING_PASSES + networks.len(),
         }
     }
 
@@ -169,11 +189,16 @@ impl Condition {
     /// Whether it can be met where the key is absent.
     pub(super) fn met_where_absent(&self) -> bool {
         match (&self.wanted, self.operator.quantifier) {
-            (Wanted::Flags(wanted), _) if self.operator.test == Test::Null => wanted.contains(&true),
+            (Wanted::Flags(wanted), _) if self.operator.test == Test::Null => wanted.has(Comparison::Equal, &true),
             (_, Quantifier::ForAll) => true,
             (_, Quantifier::ForAny) => self.operator.if_exists,
             (_, Quantifier::Single) => self.operator.if_exists || self.operator.negated,
         }
+    }
+
+    /// Whether no request meets it: its key is never there.
+    pub(super) fn is_never_met(&self) -> bool {
+        self.key.spec().is_none() && !self.met_where_absent()
     }
 
     /// Whether a request meets it, for a statement of this effect.
@@ -188,21 +213,36 @@ impl Condition {
             }
             let fits = match self.fits(&value, scene) {
                 Some(fits) => fits != self.operator.negated,
-                None => effect == Effect::Deny && self.operator.negated,
+                // Any of the values that a variable has may be the one.
+                None => effect == Effect::Deny && (self.operator.negated || self.is_of_several(scene)),
             };
             any |= fits;
             all &= fits;
         });
         if let (true, Wanted::Flags(wanted)) = (null, &self.wanted) {
-            return wanted.contains(&(values == 0));
+            return wanted.has(Comparison::Equal, &(values == 0));
         }
-        match (self.operator.quantifier, values) {
+        match (self.asks_of(effect), values) {
             (_, 0) => self.met_where_absent(),
             (_, values) if self.is_doubtful(values) => effect == Effect::Deny,
-            (Quantifier::ForAll, _) => all,
-            (Quantifier::ForAny, _) => any,
-            (Quantifier::Single, _) if effect == Effect::Allow => all,
-            (Quantifier::Single, _) => any,
+            (Asks::Each, _) => all,
+            (Asks::One, _) => any,
+        }
+    }
+
+    /// Whether a variable among its values has several that differ.
+    fn is_of_several(&self, scene: &Scene<'_>) -> bool {
+        self.templates().any(|template| template.has_several_values(scene))
+    }
+
+    /// Of how many values it asks that they fit. Set operators are for keys with several: where one for a single value has
+    /// some, nobody can tell which it is.
+    fn asks_of(&self, effect: Effect) -> Asks {
+        match (self.operator.quantifier, effect) {
+            (Quantifier::ForAll, _) if self.is_of_many() => Asks::Each,
+            (Quantifier::ForAny, _) if self.is_of_many() => Asks::One,
+            (_, Effect::Allow) => Asks::Each,
+            (_, Effect::Deny) => Asks::One,
         }
     }
 
@@ -212,11 +252,9 @@ impl Condition {
     }
 
     fn settled(&self, effect: Effect, any: bool, all: bool) -> bool {
-        match self.operator.quantifier {
-            Quantifier::ForAll => !all,
-            Quantifier::ForAny => any,
-            Quantifier::Single if effect == Effect::Allow => !all,
-            Quantifier::Single => any,
+        match self.asks_of(effect) {
+            Asks::Each => !all,
+            Asks::One => any,
         }
     }
 
@@ -240,9 +278,9 @@ impl Condition {
                     _ => template.text(scene).map(|wanted| wanted == given),
                 }))
             }
-            Wanted::Numbers(how, all) => value.number().map(|given| all.iter().any(|one| how.holds(&given, one))),
-            Wanted::Moments(how, all) => value.moment().map(|given| all.iter().any(|one| how.holds(&given, one))),
-            Wanted::Flags(all) => value.flag().map(|given| all.contains(&given)),
+            Wanted::Numbers(how, all) => value.number().map(|given| all.has(*how, &given)),
+            Wanted::Moments(how, all) => value.moment().map(|given| all.has(*how, &given)),
+            Wanted::Flags(all) => value.flag().map(|given| all.has(Comparison::Equal, &given)),
             Wanted::Bytes(all) => Some(all.contains(value.text().as_bytes())),
             Wanted::Networks(all) => value.address().map(|given| all.iter().any(|network| network.has(given))),
             Wanted::Arns(all) => {

@@ -6,6 +6,8 @@ use super::json::{Node, line};
 
 /// Most findings of one policy. More help nobody.
 const MOST: usize = 100;
+/// So many characters of a name are shown in a place.
+const NAME_CHARS: usize = 200;
 
 /// Whether a policy with the finding can be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,8 +102,8 @@ pub enum Problem {
     #[error("too many ? between two * in this policy: to look for them takes too long")]
     TooSlow,
     #[error(
-        "too many conditions, wildcards and variables on kms:EncryptionContextKeys and aws:TagKeys, values with text between \
-         two * on kms:EncryptionContext:…, and variables of that to compare without case, in this policy: to look at what \
+        "too many conditions, wildcards, variables and IP networks on kms:EncryptionContextKeys and aws:TagKeys, values with \
+         text between two * on kms:EncryptionContext:…, and variables of that to compare without case, in this policy: to look at what \
          callers send for each takes too long"
     )]
     TooManyPasses,
@@ -144,7 +146,10 @@ pub enum Problem {
     OneForMany,
     #[error("ForAllValues is also met where the key is absent; add a Null condition if that is not meant")]
     MetWhereAbsent,
-    #[error("its values are {0}, which this operator does not read: it is never met, and its negation always")]
+    #[error(
+        "its values are {0}, which this operator does not read: where it cannot read one, an Allow is not met, and a Deny only if \
+         the operator is negated"
+    )]
     OtherClass(&'static str),
     #[error("${{…}} is a variable only under Version 2012-10-17; here it is plain text")]
     PlainVariable,
@@ -154,8 +159,16 @@ pub enum Problem {
     AllButWithoutAccount,
     #[error("is a condition that restricts nothing")]
     EmptyCondition,
-    #[error("no statement lets anybody call kms:PutKeyPolicy: the policy could never be changed again")]
+    #[error(
+        "no statement lets anybody call kms:PutKeyPolicy: nobody but an administrator of the configuration could change the \
+         policy again"
+    )]
     LockOut,
+    #[error(
+        "a statement denies kms:PutKeyPolicy to everybody: nobody but an administrator of the configuration could change the \
+         policy again"
+    )]
+    AllLockedOut,
 }
 
 impl Problem {
@@ -204,7 +217,12 @@ impl fmt::Display for Place<'_> {
             Step::Member(name) => {
                 let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
                 f.write_str(if first { "" } else { "." })?;
-                if plain { f.write_str(name) } else { write!(f, "{name:?}") }
+                // A name may be as long as a policy, and stand in as many places as there are findings.
+                match name.char_indices().nth(NAME_CHARS) {
+                    Some((at, _)) => write!(f, "{:?}…", &name[..at]),
+                    None if plain => f.write_str(name),
+                    None => write!(f, "{name:?}"),
+                }
             }
         }
     }

@@ -6,9 +6,10 @@
 //! `make conformance` compares the decisions with those of an implementation by others.
 //!
 //! From the text down: `json` (values with their places), `document` (elements), `compile` (statements), `resource`,
-//! `condition` with `operator`, `keys`, `value` and `decimal`, `variable` and `pattern` (text that may have variables and wildcards).
+//! `condition` with `operator`, `keys`, `value`, `ordered` and `decimal`, `variable` and `pattern` (text that may have variables
+//! and wildcards).
 //! From the request: `request` (what is asked), `scene` (what it says of a key), `decide` with `principal` and `by_grant`.
-//! For people: `finding` with `reach` (what is doubtful about a text), `near` (what would nearly have allowed a request).
+//! For people: `finding` with `reach` and `lockout` (what is doubtful about a text), `near` (what would nearly have allowed a request).
 
 mod actions;
 mod by_grant;
@@ -21,8 +22,10 @@ mod document;
 mod finding;
 mod json;
 mod keys;
+mod lockout;
 mod near;
 mod operator;
+mod ordered;
 mod pattern;
 mod principal;
 mod reach;

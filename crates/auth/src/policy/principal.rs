@@ -106,6 +106,25 @@ impl Whom {
     }
 }
 
+impl Whom {
+    /// Whether a Deny is about every user and role of an account; of any account where it is not told which. Its root never
+    /// calls here.
+    pub(super) fn denies_everybody_of(&self, account: Option<&str>) -> bool {
+        let names_it = |one: &Named, unless_told: bool| match one {
+            Named::Account(number) => account.map_or(unless_told, |own| **number == *own),
+            _ => false,
+        };
+        match self {
+            Self::Holder => false,
+            Self::These(all) => all.iter().any(|one| *one == Named::Everyone || names_it(one, false)),
+            Self::AllBut(all) => {
+                let spares_somebody = all.iter().any(|one| matches!(one, Named::Id(_)));
+                !(spares_somebody && all.iter().any(|one| names_it(one, true)))
+            }
+        }
+    }
+}
+
 impl Named {
     fn means(&self, caller: &Caller<'_>) -> About {
         match self {

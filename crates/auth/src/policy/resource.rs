@@ -66,6 +66,11 @@ impl Resource {
         Ok(literals.map_or_else(|| Self::Parts(parts.into()), |texts| Self::Exact(texts.join(":").into())))
     }
 
+    /// Whether it is `*`.
+    pub(super) fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+
     /// Whether an ARN fits whatever the request is; nothing where that depends on it.
     pub(super) fn always_fits(&self, arn: &str) -> Option<bool> {
         self.fits_by(arn, &|template, part| template.always_fits(part))
@@ -126,7 +131,17 @@ impl Resources {
 
     /// Whether it leaves out everything.
     pub(super) fn leave_nothing(&self) -> bool {
-        self.all_but && self.all.iter().any(|one| matches!(one, Resource::Any))
+        self.all_but && self.all.iter().any(Resource::is_any)
+    }
+
+    /// Whether those that it names are left out.
+    pub(super) fn leave_out(&self) -> bool {
+        self.all_but
+    }
+
+    /// Those that it names.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Resource> {
+        self.all.iter()
     }
 
     /// What has variables or wildcards in it.
@@ -146,8 +161,11 @@ impl Resources {
             (true, _) => !self.all_but,
             (false, true) => self.all_but,
             // A variable has no value. AWS says that it matches nothing then. With NotResource that is a reason to deny;
-            // that it be one to allow as well is left out here on purpose.
-            (false, false) => self.all_but && effect == Effect::Deny,
+            // that it be one to allow as well is left out here on purpose. One that has several may be any of them.
+            (false, false) => {
+                let several = || self.templates().any(|template| template.has_several_values(scene));
+                effect == Effect::Deny && (self.all_but || several())
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::decimal::Decimal;
 use super::keys::{Family, Key, Named};
 use super::request::{Pairs, Request};
 use super::value::{seconds, written};
-use crate::fold::{fold, folds_to};
+use crate::fold::fold;
 
 /// A value as it is in the request.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,12 +80,18 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Pairs by their folded names, sorted. Each name is folded once, however many conditions and variables ask for one of them.
+type Index<'a> = Vec<(Cow<'a, str>, &'a str)>;
+
 /// A request while it is decided on.
 pub(super) struct Scene<'a> {
     /// The request.
     pub(super) request: &'a Request<'a>,
-    /// The encryption context by folded names, sorted; made when a condition asks for one of them.
-    context: OnceCell<Vec<(Cow<'a, str>, &'a str)>>,
+    /// Each made when a condition asks for one of its pairs.
+    context: OnceCell<Index<'a>>,
+    principal_tags: OnceCell<Index<'a>>,
+    resource_tags: OnceCell<Index<'a>>,
+    request_tags: OnceCell<Index<'a>>,
     /// Texts of the request that were asked for without their case. Each is folded once, for all conditions: that costs by
     /// each letter that somebody sends.
     folded: RefCell<BTreeMap<&'a str, Rc<str>>>,
@@ -93,7 +99,14 @@ pub(super) struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     pub(super) fn of(request: &'a Request<'a>) -> Self {
-        Self { request, context: OnceCell::new(), folded: RefCell::default() }
+        Self {
+            request,
+            context: OnceCell::new(),
+            principal_tags: OnceCell::new(),
+            resource_tags: OnceCell::new(),
+            request_tags: OnceCell::new(),
+            folded: RefCell::default(),
+        }
     }
 
     /// A value's text without its case.
@@ -131,32 +144,28 @@ impl<'a> Scene<'a> {
     }
 
     fn of_family(&self, family: Family, name: &str, take: &mut dyn FnMut(Value<'a>)) {
-        let request = self.request;
-        let pairs: &'a dyn Pairs = match family {
-            Family::EncryptionContext => {
-                let index = self.context();
-                let from = index.partition_point(|(folded, _)| **folded < *name);
-                let same = index[from..].iter().take_while(|(folded, _)| **folded == *name);
-                return same.for_each(|(_, value)| take(Value::Text(value)));
-            }
-            Family::PrincipalTag => request.caller.tags,
-            Family::ResourceTag => request.target.tags,
-            Family::RequestTag => request.parameters.tags.unwrap_or(&()),
-        };
-        pairs.each(&mut |tag, value| {
-            if folds_to(tag, name) {
-                take(Value::Text(value));
-            }
-        });
+        let index = self.index(family);
+        let from = index.partition_point(|(folded, _)| **folded < *name);
+        let same = index[from..].iter().take_while(|(folded, _)| **folded == *name);
+        same.for_each(|(_, value)| take(Value::Text(value)));
     }
 
-    fn context(&self) -> &[(Cow<'a, str>, &'a str)] {
-        self.context.get_or_init(|| {
-            let Some(context) = self.request.parameters.encryption_context else { return Vec::new() };
-            let mut all: Vec<_> = context.pairs().iter().map(|(name, value)| (fold(name), value.as_str())).collect();
+    fn index(&self, family: Family) -> &[(Cow<'a, str>, &'a str)] {
+        let Request { caller, target, parameters, .. } = self.request;
+        let of = |pairs: &'a dyn Pairs| {
+            let mut all = Index::new();
+            pairs.each(&mut |name, value| all.push((fold(name), value)));
             all.sort_unstable();
             all
-        })
+        };
+        match family {
+            Family::EncryptionContext => self
+                .context
+                .get_or_init(|| parameters.encryption_context.map_or_else(Index::new, |context| of(context.pairs()))),
+            Family::PrincipalTag => self.principal_tags.get_or_init(|| of(caller.tags)),
+            Family::ResourceTag => self.resource_tags.get_or_init(|| of(target.tags)),
+            Family::RequestTag => self.request_tags.get_or_init(|| parameters.tags.map_or_else(Index::new, of)),
+        }
     }
 
     fn named(&self, named: Named, take: &mut dyn FnMut(Value<'a>)) {

@@ -125,6 +125,12 @@ impl Template {
         }
     }
 
+    /// Whether a variable of it has values that differ, so that it has none. Whoever sends them knows which it means.
+    pub(super) fn has_several_values(&self, scene: &Scene<'_>) -> bool {
+        let Self::Variable(parts) = self else { return false };
+        parts.iter().any(|part| matches!(part, Part::Value(key, _) if scene.only(key) == Only::Several))
+    }
+
     /// Why a variable of it never has a value, if one has none.
     pub(super) fn without_value(&self) -> Option<&'static str> {
         let Self::Variable(parts) = self else { return None };

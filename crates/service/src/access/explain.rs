@@ -24,7 +24,7 @@ pub struct ExplainInput {
     pub action: String,
     /// Key id, key ARN or alias; empty where it is not about a key. An alias is what `kms:RequestAlias` sees.
     pub key_id: String,
-    /// The ARN of what else it is about; empty: nothing that has one.
+    /// The ARN of what else it is about, of at most 2,048 bytes; empty: nothing that has one.
     pub resource: String,
     /// Pairs of the encryption context.
     pub context: BTreeMap<String, String>,
@@ -167,8 +167,11 @@ impl Service {
 
 fn explain(core: &Core, call: &RequestContext, input: ExplainInput) -> Result<Explained, Error> {
     validate::length("action", input.action.len(), 1, limits::ACTION_CHARS)?;
+    validate::length("resource", input.resource.len(), 0, limits::RESOURCE_ARN_BYTES)?;
+    validate::length("grantId", input.parameters.grant_id.len(), 0, limits::GRANT_ID_CHARS)?;
     let (keyring, authority) = (core.keyring(), core.authority());
     let named = input.principal.as_str();
+    validate::length("principal", named.len(), 1, limits::IDENTITY_BYTES)?;
     // Whom the name of a certificate or of an access key means, and which names of the same principal stand in the configuration.
     let is_arn = named.starts_with("arn:");
     let principal = match is_arn {
@@ -237,9 +240,7 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
         let action = validate::shown(action);
         Error::validation(format!("action: no operation needs the permission '{action}'; they read like kms:Decrypt"))
     })?;
-    if key.is_none() && matches!(spec.resource, Resource::Key | Resource::KeyOrAlias) {
-        return Err(Error::validation("keyId: what decides on this permission is a key's policy; name the key"));
-    }
+    can_be_about(&spec, key, resource)?;
     let arn = match key {
         Some(key) => core.scope().key_arn(key),
         None if resource.is_empty() => NO_RESOURCE.to_owned(),
@@ -272,6 +273,25 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
     // Grants compare names with their case, and policies do not.
     let named = spec.source_permission.filter(|source| action.eq_ignore_ascii_case(source)).unwrap_or(spec.permission);
     judge.explained(named, subject, asked, NEAREST, |verdict, nearest| told(verdict, &nearest))
+}
+
+/// Refuses what no call with this permission is about: a verdict on it would be none on the call.
+fn can_be_about(spec: &OperationSpec, key: Option<KeyId>, resource: &str) -> Result<(), Error> {
+    let needs_key = matches!(spec.resource, Resource::Key | Resource::KeyOrAlias);
+    // Keys are asked about as well where they are put back, and where they get and lose aliases.
+    let puts_back = spec.permission == Operation::ResyncKeys.spec().permission;
+    let takes_key = needs_key || puts_back || matches!(spec.resource, Resource::Alias | Resource::Approval);
+    Err(Error::validation(match key {
+        None if needs_key => "keyId: what decides on this permission is a key's policy; name the key",
+        Some(_) if !takes_key => {
+            "keyId: no key decides on this permission; leave it out, and name the ARN of what the call is about, if it is about \
+             anything"
+        }
+        None if spec.resource == Resource::Account && !["", NO_RESOURCE].contains(&resource) => {
+            "resource: what needs this permission is about nothing that has an ARN; leave it out"
+        }
+        _ => return Ok(()),
+    }))
 }
 
 /// The operation that needs a permission.

@@ -128,7 +128,9 @@ pub(crate) struct Votes<'a> {
 
 impl<'a> Votes<'a> {
     pub(crate) fn new(core: &'a Core, keyring: &'a Keyring, authority: &'a Authority, call: &RequestContext) -> Self {
-        let call = RequestContext { source: None, user_agent: None, tls: None, ..call.clone() };
+        // Votes are cast by gRPC, whatever the call comes by that asks for them.
+        let interface = Interface::Grpc;
+        let call = RequestContext { source: None, user_agent: None, tls: None, interface, ..call.clone() };
         Self { core, keyring, authority, call }
     }
 
@@ -143,11 +145,6 @@ impl<'a> Votes<'a> {
             .filter(|(_, faces)| faces.is_disjoint(&requester))
             .filter_map(|(voters, _)| voters.into_iter().find(counts).cloned())
             .collect()
-    }
-
-    /// By which interface it is asked.
-    pub(super) fn interface(&self) -> Interface {
-        self.call.interface
     }
 
     pub(super) fn may_approve(&self, voter: &PrincipalId, resource: &str) -> bool {

@@ -35,7 +35,6 @@ pub(crate) struct Approvers {
 
 struct Found {
     resource: Box<str>,
-    interface: Interface,
     /// What it was found in.
     catalogue: Arc<Catalogue>,
     administrators: BTreeSet<String>,
@@ -81,7 +80,6 @@ impl Votes<'_> {
     fn approvers(&self, resource: &str) -> Arc<BTreeSet<PrincipalId>> {
         let (kept, now) = (self.core.approvers_found(), self.core.clock().now());
         let (catalogue, administrators) = (&self.keyring.catalogue, &self.authority.administrators);
-        let interface = self.interface();
         let holds = |found: &Found| {
             now.saturating_duration_since(found.at) < KEPT_FOR
                 && found.administrators == *administrators
@@ -90,8 +88,7 @@ impl Votes<'_> {
         {
             let mut all = kept.found.lock_anyway();
             all.retain(holds);
-            let known = all.iter().find(|found| *found.resource == *resource && found.interface == interface);
-            if let Some(known) = known {
+            if let Some(known) = all.iter().find(|found| *found.resource == *resource) {
                 return Arc::clone(&known.who);
             }
         }
@@ -102,7 +99,7 @@ impl Votes<'_> {
         let who: Arc<BTreeSet<PrincipalId>> = Arc::new(who.collect());
         let (catalogue, administrators) = (Arc::clone(catalogue), administrators.clone());
         let (resource, at) = (resource.into(), now);
-        let found = Found { resource, interface, catalogue, administrators, at, who: Arc::clone(&who) };
+        let found = Found { resource, catalogue, administrators, at, who: Arc::clone(&who) };
         let mut all = kept.found.lock_anyway();
         if all.len() >= KEPT {
             all.pop_front();

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::approvals::{approvals, arn, asked, attach, bench, by, deletable, delete, principal, put, shown};
-use crate::Attached;
+use super::approvals::{approvals, approve, arn, asked, attach, bench, by, deletable, delete, principal, put, shown};
+use crate::{Attached, RequestContext};
+use auth::request::Interface;
 use model::operation::Operation;
 
 /// Principals without a policy that lets them approve.
@@ -86,4 +87,22 @@ async fn a_permission_that_ends_with_time_ends() {
     assert_eq!(shown(&bench, &id).await.could, Some(4));
     bench.clock.advance(Duration::from_secs(10));
     assert_eq!(shown(&bench, &id).await.could, Some(3));
+}
+
+/// Votes are cast by gRPC. They count whatever the call comes by that they are for.
+#[tokio::test]
+async fn who_may_approve_by_grpc_alone_has_a_vote_on_calls_of_any_interface() {
+    let bench = bench().await;
+    let key = deletable(&bench).await;
+    let other = "{\"Effect\":\"Deny\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":\
+                 {\"StringNotEquals\":{\"keystored:Interface\":\"grpc\"}}}";
+    put(&bench, "GrpcAlone", other).await;
+    let anna = RequestContext { interface: Interface::AwsJson, ..by(&bench, "anna") };
+    let by_aws = async || bench.service.schedule_key_deletion(&anna, &key, Some(7)).await.map(drop);
+    let id = asked(by_aws().await);
+    for name in ["bert", "carl"] {
+        attach(&bench, "GrpcAlone", name).await;
+        approve(&bench, name, &id).await.unwrap();
+    }
+    by_aws().await.unwrap();
 }

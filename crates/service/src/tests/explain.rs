@@ -203,6 +203,33 @@ async fn what_cannot_be_asked_has_no_verdict() {
         assert_eq!(refused(nonsense, &key, "").await, Exception::Validation, "{nonsense}");
     }
     assert_eq!(refused("kms:Decrypt", "", "").await, Exception::Validation);
+    // Nobody is asked about a key, or about anything, in what is not done with it: the key's policy would say what it has no
+    // say in.
+    for of_no_key in ["kms:CreateKey", "kms:ListAliases", "kms:ConnectCustomKeyStore", "keystored:PutPolicy"] {
+        for (by_id, by_arn) in [(key.as_str(), ""), ("", key.as_str())] {
+            assert_eq!(refused(of_no_key, by_id, by_arn).await, Exception::Validation, "{of_no_key}");
+        }
+    }
+    let store = "arn:aws:kms:eu-central-1:111122223333:key-store/cks-0123456789abcdef0";
+    for of_nothing in ["kms:CreateKey", "kms:CreateCustomKeyStore", "kms:GenerateRandom"] {
+        assert_eq!(refused(of_nothing, "", store).await, Exception::Validation, "{of_nothing}");
+    }
+    for action in ["kms:ConnectCustomKeyStore", "kms:CreateAlias"] {
+        assert!(!explain(&bench, ExplainInput { resource: store.into(), ..of("cn:anna", action, "") }).await.allowed);
+    }
+    assert!(!explain(&bench, of("cn:anna", "kms:CreateAlias", &key)).await.allowed);
+    // What is longer than a name can be is not looked at.
+    let long = format!("{store}{}", "x".repeat(2_048 - store.len()));
+    let told =
+        explain(&bench, ExplainInput { resource: long.clone(), ..of("cn:anna", "kms:DeleteCustomKeyStore", "") });
+    assert!(!told.await.allowed);
+    assert_eq!(refused("kms:DeleteCustomKeyStore", "", &format!("{long}x")).await, Exception::Validation);
+    for (principal, grant_id) in [(arn(&"x".repeat(512)), String::new()), (arn("anna"), "0".repeat(129))] {
+        let parameters = CallParameters { grant_id, ..CallParameters::default() };
+        let input = ExplainInput { parameters, ..of(&principal, "kms:RetireGrant", &key) };
+        let refused = bench.service.explain_access(&by(&bench, "admin"), input).await.unwrap_err();
+        assert_eq!(refused.exception, Exception::Validation, "{refused}");
+    }
     let none = key.replace(&key[key.len() - 36..], "00000000-0000-4000-8000-000000000001");
     assert_eq!(refused("kms:Decrypt", &none, "").await, Exception::NotFound);
     assert_eq!(refused("kms:Decrypt", "", &none).await, Exception::NotFound);

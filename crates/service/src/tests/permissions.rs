@@ -260,7 +260,8 @@ async fn a_verdict_is_explained_and_a_policy_checked() {
     assert_eq!(check(&of_one, CheckedPolicy::AnyKey).await, [""; 0]);
     assert_eq!(check(&of_one, CheckedPolicy::Key(other.clone())).await, [""; 0]);
     let found = check(&of_one, CheckedPolicy::Key(key.clone())).await;
-    assert!(found.len() == 1 && found[0].contains("cannot be this key"), "{found:?}");
+    assert!(found.len() == 2 && found[0].contains("cannot be this key"), "{found:?}");
+    assert!(found[1].contains("no statement lets anybody call kms:PutKeyPolicy"), "{found:?}");
     let far = policy("{\"Effect\":\"Allow\",\"Action\":\"kms:*\",\"Resource\":\"arn:aws:kms:*:999900001111:key/*\"}");
     let found = check(&far, CheckedPolicy::Identity).await;
     assert!(found.len() == 1 && found[0].starts_with("Statement[0].Resource \"arn:"), "{found:?}");

@@ -87,7 +87,9 @@ fn conditions_that_do_not_do_what_they_look_like() {
         ("{\"Null\": {\"aws:PrincipalOrgID\": \"true\"}}", &["Null.\"aws:PrincipalOrgID\" (line 5): is never there…"]),
         (
             "{\"NumericEquals\": {\"kms:KeySpec\": \"1\"}}",
-            &["NumericEquals.\"kms:KeySpec\" (line 5): its values are text, which this operator does not read: …"],
+            &[
+                "NumericEquals.\"kms:KeySpec\" (line 5): its values are text, which this operator does not read: where it cannot…",
+            ],
         ),
         ("{\"DateLessThan\": {\"aws:EpochTime\": \"2026\"}}", &[]),
         (
@@ -156,7 +158,7 @@ fn what_was_made_to_be_slow_is_refused() {
     assert_said(&like(&values("*ab*", 256)), &[]);
     assert_said(
         &like(&values("*ab*", 257)),
-        &["error line 1: too many conditions, wildcards and variables on kms:EncryptionContextKeys…"],
+        &["error line 1: too many conditions, wildcards, variables and IP networks on kms:EncryptionContextKeys…"],
     );
     assert_said(&like(&values("ab*", 1_000)), &[]);
     let keys = |values: &str| {
@@ -167,6 +169,24 @@ fn what_was_made_to_be_slow_is_refused() {
     assert_said(&keys(&values("a", 1_000)), &[]);
     assert_said(&keys(&values("${aws:username}", 15)), &[]);
     assert_said(&keys(&values("${aws:username}", 16)), &["error line 1: too many conditions…"]);
+    // What reads each name as something else costs more, and each network is compared with each of them. Of numbers one
+    // decides, however many there are.
+    let read = |operator: &str, values: &str| {
+        let operator = format!("ForAnyValue:{operator}");
+        of_key(&condition(&format!("{{\"{operator}\": {{\"kms:EncryptionContextKeys\": [{values}]}}}}")))
+    };
+    let other = |operator: &str| {
+        format!(
+            "warning Statement[1].Condition.\"ForAnyValue:{operator}\".\"kms:EncryptionContextKeys\" (line 5): its values are \
+             text, which this operator does not read: …"
+        )
+    };
+    assert_said(&read("IpAddress", &values("10.0.0.1", 252)), &[&other("IpAddress")]);
+    assert_said(
+        &read("IpAddress", &values("10.0.0.1", 253)),
+        &[&other("IpAddress"), "error line 1: too many conditions, wildcards, variables and IP networks…"],
+    );
+    assert_said(&read("NumericEquals", &values("1", 7_000)), &[&other("NumericEquals")]);
     // The values of a key are as many as its owner wants.
     let aliases = |values: &str| {
         of_key(&condition(&format!("{{\"ForAnyValue:StringLike\": {{\"kms:ResourceAliases\": [{values}]}}}}")))

@@ -43,6 +43,26 @@ fn a_statement_without_conditions_looks_at_nothing() {
     assert_eq!(looked(&[tagged("anna", "*"), plain]), 1);
 }
 
+/// There may be as many variables as a policy has room for, and each was a look at all tags for each of several values.
+#[test]
+fn tags_are_gone_through_once_whatever_asks_for_them() {
+    let variables: Vec<_> = (0..200).map(|index| format!("\"${{aws:PrincipalTag/{index}}}\"")).collect();
+    let condition = format!(
+        "{{\"StringNotEquals\": {{\"kms:EncryptionContext:x\": [{}]}}, \"StringEquals\": {{\"aws:PrincipalTag/a\": \"1\"}}}}",
+        variables.join(",")
+    );
+    let statement = format!(
+        "{{\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": \"kms:*\", \"Resource\": \"*\", \"Condition\": {condition}}}"
+    );
+    let (policy, tags) = (key_policy(&vec![statement; 3]), Counted::default());
+    Given::parse("anna kms:Encrypt key ctx:x=1 ctx:X=2").with(|request| {
+        let mut request = *request;
+        request.caller.tags = &tags;
+        assert!(!decide(&request, &Rules { key_policy: Some(&policy), ..Rules::default() }).is_allowed());
+    });
+    assert_eq!(tags.0.get(), 1);
+}
+
 /// A policy of almost 32 KiB whose statements are all about the request, and a request with 64 pairs.
 pub(super) fn large() -> (Policy, Given) {
     let statement = |index: usize| {

@@ -4,6 +4,7 @@ mod conditions;
 mod cost;
 mod decisions;
 mod findings;
+mod lockout;
 mod near;
 mod properties;
 mod stored;
