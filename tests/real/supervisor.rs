@@ -268,7 +268,9 @@ async fn a_request_in_a_killed_worker_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_worker_is_killed_past_the_limit_and_replaced() {
-    let bench = Bench::prepare().await;
+    let mut bench = Bench::prepare().await;
+    // It is waited for: no longer than the late call before it needs.
+    bench.settings.kill.crypto = Duration::from_secs(2);
     let hsm = bench.start_whole().await;
     let stopped = bench.freeze();
     let late = bench.random(&hsm, Duration::from_millis(300)).await;

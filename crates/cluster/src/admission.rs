@@ -405,10 +405,10 @@ impl Way<'_> {
             ),
             LoginRefusal::Sealed => ours(hsm, self.sealed.as_deref().unwrap_or("kmsuser's PIN cannot be opened")),
             LoginRefusal::NotJudged => match (&self.refused, self.unchanged) {
-                (Some(fault), _) if self.login.is_unclear() => {
-                    let left = self.inner.kmsuser.tries_left(&self.login.pin);
-                    self.inner.unclear.counts(hsm, &fault.to_string(), left, self.inner.clock.now())
-                }
+                (Some(fault), _) if self.login.is_unclear() => match self.inner.kmsuser.tries_left(&self.login.pin) {
+                    0 => self.refusal(LoginRefusal::Spent),
+                    left => self.inner.unclear.counts(hsm, &fault.to_string(), left, self.inner.clock.now()),
+                },
                 (Some(fault), Some((times, pause))) => unchanged::refusal(hsm, fault, times, pause),
                 // The worker did not try: what the token says of its user has changed since it was found.
                 (Some(fault), None) if matches!(fault.class, Class::Login | Class::Locked) => {

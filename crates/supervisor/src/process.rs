@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn this_very_thread_is_at_work_and_one_that_sleeps_is_not() {
         assert!(at_work(Some(std::process::id()))());
-        let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        // Longer than all the looks: one that has ended is not at work either.
+        let mut sleeper = std::process::Command::new("sleep").arg("3600").spawn().unwrap();
         let at_work = at_work(Some(sleeper.id()));
         // It runs until it has begun to sleep.
         let slept = (0..10_000_000).any(|_| {

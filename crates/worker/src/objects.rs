@@ -19,9 +19,11 @@ use protocol::{CeremonyObjects, Class};
 /// Handles that one call of C_FindObjects brings, where all objects are looked for, and where few are.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 const FEW_AT_ONCE: NonZeroUsize = NonZeroUsize::new(10).unwrap();
-/// More than any token holds: ten thousand keys are in use at most, and the largest HSM that is known takes 17,000. A search
+/// More versions than the answer to a login has room for (`protocol::MAX_FRAME_BYTES`), whatever else the token holds. A search
 /// that finds more has no end, and would fill the memory for as long as this process is let live.
-const MOST_FOUND: usize = 250_000;
+const MOST_FOUND: usize = 1 << 20;
+/// The same of a search for few objects.
+const MOST_OF_FEW: usize = 250_000;
 
 /// Length of an uncompressed point of P-256.
 const POINT_BYTES: usize = 65;
@@ -52,7 +54,7 @@ impl Found {
 
 /// One search for few objects. All searches are made here and by [`look`].
 pub(super) fn find(session: &Session, wanted: &[Attribute]) -> Result<Vec<ObjectHandle>, Failure> {
-    at_most(session.iter_objects_with_cache_size(wanted, FEW_AT_ONCE)?, MOST_FOUND)
+    at_most(session.iter_objects_with_cache_size(wanted, FEW_AT_ONCE)?, MOST_OF_FEW)
 }
 
 /// What a search finds, which ends with it, or fails.

@@ -51,7 +51,7 @@ impl Unclear {
         let mut all = self.0.lock_anyway();
         let known = all.entry(hsm.clone()).or_default();
         let pause = match (left, known.times) {
-            (0 | 1, _) => LAST,
+            (1, _) => LAST,
             (_, 0) => PAUSES.0,
             _ => PAUSES.1,
         };
@@ -70,8 +70,12 @@ impl Unclear {
         }
         let others = || all.iter().filter(|(other, _)| *other != hsm);
         if let Some((other, _)) = others().find(|(_, other)| other.taken.as_ref() == Some(sealed)) {
-            let kept = format!("the last of login_tries is kept for HSM {other}, whose token has taken the PIN");
-            return Some(refusal(hsm, &kept, PAUSES.1));
+            let kept = format!(
+                "HSM {hsm}, logging in: what it said may be said of a wrong PIN, and the last of login_tries is kept for HSM \
+                 {other}, whose token has taken the PIN. None is tried here before that one has logged in again, or after a \
+                 disconnect and connect; see to the HSM and its network, and to the PIN"
+            );
+            return Some(AdmissionError::transient(Code::NetworkErrors, kept).not_before(PAUSES.1));
         }
         let (other, said) =
             others().filter_map(|(other, known)| Some((other, known.said?))).max_by_key(|(_, said)| *said)?;

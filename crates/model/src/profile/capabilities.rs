@@ -192,11 +192,12 @@ impl Codes {
         self.meaning.iter().find(fits).map(|meaning| meaning.means)
     }
 
-    /// The same, where the meaning names the function: what is said of any function may not be meant of this one.
+    /// The same, where the meaning that decides names the function: what is said of any function may not be meant of this one.
     #[must_use]
     pub fn means_by_name(&self, function: &str, code: u64) -> Option<Means> {
-        let named = |meaning: &&Meaning| meaning.code == code && meaning.functions.iter().any(|name| name == function);
-        self.meaning.iter().find(named).map(|meaning| meaning.means)
+        let names = |meaning: &Meaning, wanted: &str| meaning.functions.iter().any(|name| name == wanted);
+        let fits = |meaning: &&Meaning| meaning.code == code && (names(meaning, function) || names(meaning, "*"));
+        self.meaning.iter().find(fits).filter(|meaning| names(meaning, function)).map(|meaning| meaning.means)
     }
 
     /// A function that looks at PINs and the standard's word for a wrong one, where that is said to mean something else: then
@@ -293,6 +294,10 @@ mod tests {
         assert_eq!((codes.means("C_Login", 6), codes.means_by_name("C_Login", 6)), (Some(Means::Busy), None));
         assert_eq!(codes.means_by_name("C_Login", 5), Some(Means::Login));
         assert_eq!(codes.means_by_name("C_Decrypt", 6), Some(Means::Ambiguous));
+        // One that never decides says nothing.
+        let mut hidden = codes;
+        hidden.meaning.push(Meaning { functions: vec!["C_Login".to_owned()], code: 6, means: Means::Login });
+        assert_eq!((hidden.means("C_Login", 6), hidden.means_by_name("C_Login", 6)), (Some(Means::Busy), None));
     }
 
     #[test]

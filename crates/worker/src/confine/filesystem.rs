@@ -1,5 +1,6 @@
 //! Landlock: the module reaches what its sandbox names, and nothing else of files, TCP ports and other processes.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -95,10 +96,14 @@ fn configuration(tokens: Tokens) -> Option<PathBuf> {
     tokens.configuration(&|name| env::var_os(name).map(PathBuf::from))
 }
 
-/// The directories that hold the module's tokens, where they are files, whether it is confined or not.
+/// The directories that hold the module's tokens, where they are files, whether it is confined or not; each once, by its true name.
 pub(crate) fn token_directories(sandbox: Option<&Sandbox>) -> Vec<PathBuf> {
     let environment = |name: &str| env::var_os(name).map(PathBuf::from);
-    Tokens::possible(sandbox.map(|sandbox| sandbox.tokens), &environment).flat_map(directories).collect()
+    let possible = Tokens::possible(sandbox.map(|sandbox| sandbox.tokens), &environment);
+    // Whoever locks one twice waits for itself.
+    let each: BTreeSet<PathBuf> =
+        possible.flat_map(directories).map(|path| path.canonicalize().unwrap_or(path)).collect();
+    each.into_iter().collect()
 }
 
 /// The same as the configuration of one says now.

@@ -51,12 +51,14 @@ pub(super) fn refuse(
     asked: &mut Input,
 ) -> Answer {
     let key_id = text(asked, "KeyId");
+    // The caller's rate binds whatever is named.
+    let looked = service.key_of_refused(call, &key_id, grant_tokens(asked));
+    let throttled = looked.as_ref().is_err_and(|error| error.exception == Exception::Throttling);
     // These name a key by its id or ARN alone. What is said of an alias is the same whether there is one.
-    if matches!(reason, Reason::Import | Reason::MultiRegion) && names_alias(&key_id) {
+    if matches!(reason, Reason::Import | Reason::MultiRegion) && names_alias(&key_id) && !throttled {
         return Err(Failure::new(Exception::InvalidArn, KeyReferenceError::AliasNotTaken.to_string()));
     }
-    let key = service.key_of_refused(call, &key_id, grant_tokens(asked))?;
-    Err(refusal(operation, reason, &key.arn))
+    Err(refusal(operation, reason, &looked?.arn))
 }
 
 fn refusal(operation: &str, reason: Reason, arn: &str) -> Failure {

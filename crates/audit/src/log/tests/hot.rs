@@ -134,7 +134,7 @@ fn nobody_waits_without_end() {
     let mut setup = Setup::new().with(&script);
     setup.sizes.queue = (3, 1 << 20);
     // As long as this thread may stand still between two lines.
-    setup.sizes.wait = Duration::from_secs(3);
+    setup.sizes.wait = Duration::from_secs(1);
     let log = setup.open();
     script.hold();
     thread::scope(|scope| {
