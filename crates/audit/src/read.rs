@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::files::{Bundles, Journal, Listed, MOST_RECORDS, Place, Unreadable, as_they_are};
+use super::files::{Bundles, Journal, Listed, MOST_RECORDS, Place, Unreadable, WIDTH, as_they_are};
 use super::layout;
 
 /// A record with its number.
@@ -86,7 +86,7 @@ impl Records {
             self.loaded = self.bundles.load_file(index, within + 1)?.then_some(index);
             if self.loaded.is_some() && self.bundles.is_damaged() {
                 // Torn by a loss of power, before a head was over all of it: what it had is elsewhere, too.
-                self.bundles.load(index, within + 1)?;
+                self.bundles.load(index, (within + 1).min(WIDTH - 1))?;
             }
         }
         Ok(self.loaded == Some(index) && within < self.bundles.current().len())

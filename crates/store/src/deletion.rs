@@ -179,9 +179,12 @@ impl Store {
                     return Ok(());
                 }
                 touch_key(database, version.key).await?;
-                let sql = "UPDATE destructions SET destroyed_at = NULL, failure = $1 \
-                           WHERE key_id = $2 AND version = $3 AND hsm_id = $4";
-                database.execute(sql, values![why, version.key, version.version, hsm.as_str()]).await?;
+                // An HSM that joined after it was given up has no row yet.
+                let sql = "INSERT INTO destructions (key_id, version, hsm_id, failure) \
+                           SELECT key_id, version, $1, $2 FROM key_versions WHERE key_id = $3 AND version = $4 \
+                           ON CONFLICT (key_id, version, hsm_id) DO UPDATE \
+                           SET destroyed_at = NULL, failure = excluded.failure";
+                database.execute(sql, values![hsm.as_str(), why, version.key, version.version]).await?;
                 Ok(())
             })
         })

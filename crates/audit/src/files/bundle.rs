@@ -16,6 +16,8 @@ const BUNDLE_BYTES: usize = WIDTH * (LENGTH_BYTES + RECORD_BYTES);
 const COMPRESSED_BYTES: usize = BUNDLE_BYTES + BUNDLE_BYTES / 64;
 /// Most records that are looked for in a bundle: one that somebody has put some into may have more than it should.
 const MOST: usize = 4 * WIDTH;
+/// Most files of one bundle that is not whole that are read: a log has two or three, and somebody else may put hundreds there.
+const PARTIALS: usize = 8;
 
 /// Records of one bundle, in memory that is used again for the next one.
 #[derive(Debug, Default)]
@@ -265,10 +267,14 @@ impl Bundles {
     fn load_narrow(&mut self, index: u64, wanted: usize) -> Result<bool, Unreadable> {
         let whole = layout::bundle(index, layout::FULL as u32);
         for folder in self.folders() {
-            let (mut enough, mut sound, mut any) = (None, None, None);
-            // The widest has all that the others have, but where power was lost before it was on the disk: no head is over it then.
-            for width in widths(&folder, &whole)?.into_iter().rev() {
-                if !self.load_partial(&folder, index, width)? {
+            let (mut enough, mut sound, mut any, mut loaded) = (None, None, None, None);
+            let widths = widths(&folder, &whole)?;
+            // A head's own has its width. Else the widest has all that the others have, but where power was lost before it was on
+            // the disk: no head is over it then.
+            let own = widths.iter().filter(|width| **width as usize == wanted);
+            for width in own.chain(widths.iter().rev().take(PARTIALS)).copied() {
+                loaded = self.load_partial(&folder, index, width)?.then_some(width);
+                if loaded.is_none() {
                     continue;
                 }
                 any = any.or(Some(width));
@@ -284,7 +290,7 @@ impl Bundles {
                 }
             }
             if let Some(best) = enough.or(sound).or(any)
-                && self.load_partial(&folder, index, best)?
+                && (loaded == Some(best) || self.load_partial(&folder, index, best)?)
                 && self.bundle.len() >= wanted
             {
                 return Ok(true);

@@ -180,9 +180,11 @@ impl Sink {
         if self.outlet.is_empty() && at.next < end {
             let chunk = self.source.read(at.next, end)?;
             if !chunk.records.is_empty() {
-                // After an error they are missed once more.
-                self.missed += chunk.first.saturating_sub(at.next.max(at.missed_to));
-                at.missed_to = at.missed_to.max(chunk.first);
+                // After an error they are missed once more. What is no gap was passed on, and may be missed later.
+                if chunk.first > at.next {
+                    self.missed += chunk.first.saturating_sub(at.next.max(at.missed_to));
+                    at.missed_to = at.missed_to.max(chunk.first);
+                }
                 at.next = chunk.first + chunk.records.len() as u64;
                 self.outlet.take(&chunk);
             }

@@ -222,7 +222,9 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
     let mut there_to = None;
     while index < last {
         let (first, count) = (index * FULL, within(best.true_to - index * FULL) as u64);
-        let there = chooser.bundles.load(index, count as usize)?.map(|bundle| bundle.is_lost());
+        // As many are wanted wherever it is asked: of a bundle that is damaged it depends on that where it is looked for.
+        let wanted = chooser.wanted(index);
+        let there = chooser.bundles.load(index, wanted)?.map(|bundle| bundle.is_lost());
         match (chooser.known(index)?, there) {
             (Known::Over(_) | Known::Nothing, _) => {
                 found.push(Finding::Within { first, end: first + count });
@@ -234,7 +236,12 @@ fn differences(place: &Place, gathered: &Gathered, best: &Outcome, found: &mut F
             }
             (_, None) => {
                 let start = index;
-                while index < last && chooser.bundles.load(index, 1)?.is_none() {
+                index += 1;
+                while index < last {
+                    let wanted = chooser.wanted(index);
+                    if chooser.bundles.load(index, wanted)?.is_some() {
+                        break;
+                    }
                     index += 1;
                 }
                 let end = best.true_to.min(index * FULL);
@@ -264,7 +271,8 @@ fn end_of_stretch(
 ) -> Result<u64, Unreadable> {
     let mut index = start + 1;
     while index < last {
-        let there = chooser.bundles.load(index, 1)?.is_some_and(|bundle| !bundle.is_lost());
+        let wanted = chooser.wanted(index);
+        let there = chooser.bundles.load(index, wanted)?.is_some_and(|bundle| !bundle.is_lost());
         if !there {
             let end = match *there_to {
                 Some(end) => end,
@@ -286,7 +294,8 @@ fn end_of_stretch(
 /// The number behind the last bundle of which something is there.
 fn behind_all(chooser: &mut Chooser<'_>, first: u64, last: u64) -> Result<u64, Unreadable> {
     for index in (first..last).rev() {
-        if chooser.bundles.load(index, 1)?.is_some() {
+        let wanted = chooser.wanted(index);
+        if chooser.bundles.load(index, wanted)?.is_some() {
             return Ok(index + 1);
         }
     }

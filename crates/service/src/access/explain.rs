@@ -246,8 +246,8 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
         None if resource.is_empty() => NO_RESOURCE.to_owned(),
         None => resource.clone(),
     };
-    // On approvals of what is to be done with a key, its policy has no say.
-    let with_key = key.filter(|_| spec.resource != Resource::Approval);
+    // On approvals of what is to be done with a key, and on its being put back, its policy has no say.
+    let with_key = key.filter(|_| spec.resource != Resource::Approval && !puts_back(&spec));
     let subject = with_key.map_or(Subject::Other(&arn), |key| Subject::key(keyring, key, &arn));
     if let Some(policy) = judge.unreadable(subject) {
         let reason = format!("denied: {policy} cannot be read by this release, and may deny anything");
@@ -279,8 +279,7 @@ fn by_policies(judge: &Judge<'_>, input: &ExplainInput) -> Result<Explained, Err
 fn can_be_about(spec: &OperationSpec, key: Option<KeyId>, resource: &str) -> Result<(), Error> {
     let needs_key = matches!(spec.resource, Resource::Key | Resource::KeyOrAlias);
     // Keys are asked about as well where they are put back, and where they get and lose aliases.
-    let puts_back = spec.permission == Operation::ResyncKeys.spec().permission;
-    let takes_key = needs_key || puts_back || matches!(spec.resource, Resource::Alias | Resource::Approval);
+    let takes_key = needs_key || puts_back(spec) || matches!(spec.resource, Resource::Alias | Resource::Approval);
     Err(Error::validation(match key {
         None if needs_key => "keyId: what decides on this permission is a key's policy; name the key",
         Some(_) if !takes_key => {
@@ -292,6 +291,11 @@ fn can_be_about(spec: &OperationSpec, key: Option<KeyId>, resource: &str) -> Res
         }
         _ => return Ok(()),
     }))
+}
+
+/// Whether it is the permission to put keys back, of which identity policies alone are asked.
+fn puts_back(spec: &OperationSpec) -> bool {
+    spec.permission == Operation::ResyncKeys.spec().permission
 }
 
 /// The operation that needs a permission.

@@ -12,6 +12,7 @@ use super::log_recorder::{other, tell};
 use super::recorder::{
     ACCEPTED_BESIDE, Accepted, CallRecord, Ending, NotRecorded, Parameters, Phase, event_name, recorded_at, within,
 };
+use super::service_event::SLOW;
 use super::{strangers, turned_away};
 use crate::core::Core;
 use crate::{Error, RequestContext};
@@ -287,10 +288,13 @@ impl Core {
                 additional: one.additional(),
                 ..CallRecord::counted(one.last, Interface::Grpc, one.count, exception, message)
             };
-            if !self.is_recorded(record).await {
+            let begun = self.clock().now();
+            let recorded = self.is_recorded(record).await;
+            if !recorded || self.clock().now().saturating_duration_since(begun) >= SLOW {
                 // The others would wait for as long in vain.
                 let mut strangers = self.inner.strangers.lock_anyway();
-                std::iter::once(one).chain(refusals).for_each(|left| strangers.put_back(left));
+                let left = (!recorded).then_some(one).into_iter().chain(refusals);
+                left.for_each(|left| strangers.put_back(left));
                 return;
             }
         }
@@ -307,9 +311,12 @@ impl Core {
                 additional: one.additional(),
                 ..CallRecord::counted(one.last, one.interface, one.count, one.exception, one.message.clone())
             };
-            if !self.is_recorded(record).await {
+            let begun = self.clock().now();
+            let recorded = self.is_recorded(record).await;
+            if !recorded || self.clock().now().saturating_duration_since(begun) >= SLOW {
                 let mut away = self.inner.turned_away.lock_anyway();
-                std::iter::once(one).chain(refusals).for_each(|left| away.put_back(left));
+                let left = (!recorded).then_some(one).into_iter().chain(refusals);
+                left.for_each(|left| away.put_back(left));
                 return;
             }
         }

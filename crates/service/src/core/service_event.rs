@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::core::Core;
 use audit::event::{EventId, Fields, Value};
@@ -16,6 +17,8 @@ use telemetry::sampled::{self, Line};
 
 /// Most events that wait to be recorded.
 pub(crate) const MOST: usize = 1_024;
+/// What takes as long waits for a disk that does not answer: what is behind it is left to the next turn, and would wait for as long.
+pub(super) const SLOW: Duration = Duration::from_secs(5);
 /// What it is called that there was no room for some.
 const LOST: &str = "EventsNotRecorded";
 
@@ -126,10 +129,14 @@ impl Core {
         loop {
             let next = events.waiting.lock_anyway().front().cloned();
             let Some(event) = next else { break };
+            let begun = self.clock().now();
             if !self.is_event_accepted(event).await {
                 return;
             }
             events.waiting.lock_anyway().pop_front();
+            if self.clock().now().saturating_duration_since(begun) >= SLOW {
+                return;
+            }
         }
         let untold = events.untold.load(Ordering::Relaxed);
         if untold > 0 {

@@ -150,7 +150,8 @@ impl Lifecycle {
             return;
         }
         // Else no token was asked to keep anything.
-        let members = if may_be_there { 0..plan.members.hsms.len() } else { 0..0 };
+        let asked = |member: &usize| plan.listed.as_ref().is_none_or(|listed| listed.contains(member));
+        let members = (0..plan.members.hsms.len()).filter(|member| may_be_there && asked(member));
         let destroying = join_all(members.map(|member| async move {
             let result = plan.members.hsm_cluster.destroy(member, version, self.within(STEP)).await;
             result.map_err(|error| (&plan.members.hsms[member].0, error))

@@ -104,9 +104,14 @@ impl Lifecycle {
     /// Puts on record that an HSM was seen to hold what it was to have destroyed, and why it does so still. Of keys that are
     /// gone from the metadata there is nothing to be put on record.
     pub(super) async fn note_undestroyed(&self, version: KeyVersionId, hsm: &HsmId, why: &str) {
-        if self.core.store().catalogue().key(version.key).is_some()
-            && let Err(error) = self.core.store().note_undestroyed(version, hsm, Some(why)).await
-        {
+        let catalogue = self.core.store().catalogue();
+        let Some(row) = catalogue.key(version.key).and_then(|key| key.version(version.version)) else { return };
+        // Each look finds the same.
+        let is_known = row
+            .destructions
+            .get(hsm)
+            .is_some_and(|known| known.destroyed_at.is_none() && known.failure.as_deref() == Some(why));
+        if !is_known && let Err(error) = self.core.store().note_undestroyed(version, hsm, Some(why)).await {
             tracing::warn!(%hsm, key_version = %version, %error,
                 "that the HSM holds what it was to have destroyed could not be recorded");
         }

@@ -155,7 +155,8 @@ pub(crate) struct Plan {
     pub(crate) members: Members,
     pub(crate) origin: Origin,
     /// The members that have shown that they hold nothing of this number, where that had to be asked. One that has come since
-    /// may hold something, of a time that the metadata do not know; so it is filled later, which destroys nothing.
+    /// may hold something, of a time that the metadata do not know; so it is filled later, which destroys nothing. Not known
+    /// any more of one that was interrupted.
     pub(crate) listed: Option<Vec<usize>>,
 }
 

@@ -224,7 +224,10 @@ impl Lifecycle {
             catalogue.key_store(&key.key_store).is_some_and(|store| store.state == ConnectionState::Connected)
         };
         let due = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
-        let due = turns.postponed.without(due, self.core.clock().now());
+        // Of the same view as what is due: one that is being made at this moment is neither due nor done.
+        let being_made =
+            catalogue.keys_in(KeyState::Enabled).filter(|key| key.unfinished().is_some()).map(|key| key.id);
+        let due = turns.postponed.without(due, being_made, self.core.clock().now());
         // What a crash or an HSM in trouble has left half made. What is under way is waited for.
         let unfinished = self.unfinished();
         if (due.is_empty() && unfinished.is_empty()) || turns.rotating.swap(true, Ordering::AcqRel) {
@@ -266,11 +269,16 @@ impl Drop for Underway {
 struct Postponed(Arc<Mutex<HashMap<KeyId, (Instant, Duration)>>>);
 
 impl Postponed {
-    /// What is to be done now of all that is due. What is not due any more is forgotten.
-    fn without(&self, mut due: Vec<(KeyId, RotationCause)>, now: Instant) -> Vec<(KeyId, RotationCause)> {
+    /// What is to be done now of all that is due. What is neither due any more nor being made is forgotten.
+    fn without(
+        &self,
+        mut due: Vec<(KeyId, RotationCause)>,
+        being_made: impl Iterator<Item = KeyId>,
+        now: Instant,
+    ) -> Vec<(KeyId, RotationCause)> {
         let mut postponed = self.0.lock_anyway();
         if !postponed.is_empty() {
-            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).collect();
+            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).chain(being_made).collect();
             postponed.retain(|key, _| wanted.contains(key));
         }
         due.retain(|(key, _)| postponed.get(key).is_none_or(|(at, _)| *at <= now));

@@ -147,3 +147,30 @@ async fn a_rotation_that_fails_again_and_again_is_tried_less_often() {
     run(5).await;
     assert_eq!(versions(&bench, &key).0.len(), 2);
 }
+
+/// The turns go on while a try takes its time.
+#[tokio::test]
+async fn a_turn_while_a_rotation_is_made_does_not_forget_that_it_has_failed() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    bench.service.enable_key_rotation(&bench.call(), &key.arn, None).await.unwrap();
+    bench.clock.advance(366 * DAY);
+    bench.fake.fail("place", 1, usize::MAX);
+    let (mut turns, lifecycle) = (turns(&bench), &bench.service.lifecycle);
+    turn(&bench, &mut turns).await;
+    lifecycle.creations().ended(key.id).await;
+    bench.clock.advance(Duration::from_secs(5));
+    let permit = bench.fake.placing.acquire().await.unwrap();
+    lifecycle.tend_keys_once(&mut turns).await;
+    while bench.store.catalogue().key(key.id).unwrap().unfinished().is_none() {
+        tokio::task::yield_now().await;
+    }
+    lifecycle.tend_keys_once(&mut turns).await;
+    drop(permit);
+    turns.rotated().await;
+    lifecycle.creations().ended(key.id).await;
+    bench.clock.advance(Duration::from_secs(5));
+    turn(&bench, &mut turns).await;
+    lifecycle.creations().ended(key.id).await;
+    assert_eq!(bench.store.catalogue().destroyed_of(key.id).count(), 2, "the pause is ten seconds by now");
+}

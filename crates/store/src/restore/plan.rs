@@ -121,6 +121,8 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
     let (old, new) = (&backup.catalogue, &former.catalogue);
     let versions = old.keys().flat_map(|key| &key.versions);
     plan.gone = versions.map(|version| version.id).filter(|id| former.destroyed.contains_key(id)).collect();
+    // What became of these is known: they stay destroyed.
+    plan.half_made.retain(|id| !former.destroyed.contains_key(id));
     // A backup of after what is there tells that something ran on, and not how far.
     reserve(&mut plan, backup, Some(former).filter(|_| order != Order::BackupIsNewer), order == Order::Unrelated);
     for key in new.keys() {
@@ -163,7 +165,10 @@ pub fn plan(backup: &Facts, former: Option<&Facts>, order: Order) -> Plan {
             Some(_) => {}
         }
     }
-    let back = |key: &KeyId| new.key(*key).is_none() && !plan.gone.iter().any(|gone| gone.key == *key);
+    // The first version is half made where all of the key is.
+    let half_made = |key: &KeyId| plan.half_made.iter().any(|made| made.key == *key && made.version == 1);
+    let back =
+        |key: &KeyId| new.key(*key).is_none() && !half_made(key) && !plan.gone.iter().any(|gone| gone.key == *key);
     plan.back = old.keys().map(|key| key.id).filter(back).collect();
     plan
 }

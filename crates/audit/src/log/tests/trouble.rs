@@ -213,6 +213,7 @@ fn a_closed_file_of_the_journal_that_is_cut_is_written_again() {
     until_healed(&log);
     fill(&log, 1_000..1_010);
     log.close();
+    drop(log);
     // Where the cut was noticed by the last look only, the head over all is the next one's.
     setup.open().close();
     assert!(contents(setup.directory()) == records_of(0..1_010), "not all records are there");

@@ -391,3 +391,15 @@ fn a_journal_in_many_pieces_is_read_a_few_times() {
     }
     assert!((1..=12).contains(&times), "{times}");
 }
+
+/// Whether a damaged bundle is there depends on how many records are wanted of it: the same are, wherever that is asked.
+#[test]
+fn an_empty_bundle_beside_a_part_of_its_records_holds_nobody_up() {
+    let bench = Bench::new();
+    let all = records(600);
+    bench.writer().log(&all, &[300, 600]);
+    bench.remove("journal");
+    bench.writer().journal(256, &all[256..257]);
+    fs::write(bench.path().join("tile/entries/001"), b"").unwrap();
+    assert!(bench.findings(None).iter().any(Finding::is_of_records));
+}
