@@ -10,6 +10,7 @@ pub mod ciphertext;
 pub mod clock;
 pub mod context;
 pub mod exception;
+pub mod given;
 pub mod id;
 pub mod identity;
 pub mod key;

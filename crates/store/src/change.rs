@@ -16,6 +16,7 @@ use super::engine::value::values;
 use super::log::{self, Change, Entity};
 use super::reserve::Purpose;
 use super::{Catalogue, Error, Inner, Store, Writer, follow};
+use model::given::Given;
 use model::id::KeyId;
 use model::outage::Outage;
 
@@ -28,15 +29,15 @@ pub(super) struct Transaction {
 }
 
 /// What became of a transaction. With the catalogue that shows it, if there is something to show.
-enum Came<T> {
+enum Came {
     /// It is in the database.
-    Committed(T, Option<Catalogue>),
+    Committed(Option<Catalogue>),
     /// It is not, and the connection is as it was.
     Undone(Error),
     /// It is not, and nobody knows how the connection stands.
     Broken(Error),
     /// Nobody knows whether it is in the database.
-    InDoubt(Error, T, Option<Catalogue>),
+    InDoubt(Error, Option<Catalogue>),
 }
 
 impl Transaction {
@@ -106,6 +107,12 @@ impl Store {
         T: Send + 'static,
         W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
+        let given = Given::default();
+        self.changed(giving(given.clone(), work)).await?;
+        given_by(&given)
+    }
+
+    async fn changed(&self, work: Work) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         // On panic: whoever waits gets an error; the transaction is rolled back, and the connection replaced.
         ended(tokio::spawn(async move {
@@ -122,12 +129,23 @@ impl Store {
         T: Send + 'static,
         W: for<'c> Fn(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>> + Send + Sync + 'static,
     {
+        let (given, work) = (Given::default(), Arc::new(work));
+        let of_tries = given.clone();
+        let again = move || {
+            let work = Arc::clone(&work);
+            giving(of_tries.clone(), move |transaction| work(transaction))
+        };
+        self.changed_from_reserve(purpose, Box::new(again)).await?;
+        given_by(&given)
+    }
+
+    async fn changed_from_reserve(&self, purpose: Purpose, again: Box<dyn Fn() -> Work + Send>) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         // On panic: as above.
         ended(tokio::spawn(async move {
             let mut turn = inner.turn(purpose).await?;
             loop {
-                match inner.attempt(&mut turn, |database| work(database)).await {
+                match inner.attempt(&mut turn, again()).await {
                     Err(Error::Storage(trouble)) if trouble.outage == Outage::Full && inner.release(purpose) => {}
                     outcome => return outcome,
                 }
@@ -137,7 +155,29 @@ impl Store {
     }
 }
 
-async fn ended<T>(change: tokio::task::JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+/// What a change does, whatever it gives.
+pub(super) type Work = Box<dyn for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<(), Error>> + Send>;
+
+/// The work that puts there what `work` gives.
+fn giving<T, W>(given: Given<T>, work: W) -> Work
+where
+    T: Send + 'static,
+    W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+{
+    Box::new(move |transaction| {
+        Box::pin(async move {
+            given.put(work(transaction).await?);
+            Ok(())
+        })
+    })
+}
+
+/// What a change gave that was made.
+fn given_by<T>(given: &Given<T>) -> Result<T, Error> {
+    given.take().ok_or_else(|| Error::Database("a change that was made gave nothing".to_owned()))
+}
+
+async fn ended(change: tokio::task::JoinHandle<Result<(), Error>>) -> Result<(), Error> {
     change.await.map_err(|error| Error::Database(format!("the change did not end: {error}")))?
 }
 
@@ -176,29 +216,23 @@ impl Inner {
     }
 
     /// Carries a change out, and notes how writing goes.
-    pub(super) async fn attempt<T, W>(&self, turn: &mut Writer, work: W) -> Result<T, Error>
-    where
-        W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
-    {
+    pub(super) async fn attempt(&self, turn: &mut Writer, work: Work) -> Result<(), Error> {
         self.record.begun(self.clock.now());
         let outcome = self.carry_out(turn, work).await;
         self.record.ended(outcome.as_ref().err(), self.clock.now());
         outcome
     }
 
-    async fn carry_out<T, W>(&self, turn: &mut Writer, work: W) -> Result<T, Error>
-    where
-        W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
-    {
+    async fn carry_out(&self, turn: &mut Writer, work: Work) -> Result<(), Error> {
         // Not in its place while it is used: whatever ends this, what comes back there is known to be sound.
         let mut transaction = Transaction::new(self.sound(turn).await?);
         match transact(&mut transaction, &self.catalogue.load(), work).await {
-            Came::Committed(value, next) => {
+            Came::Committed(next) => {
                 turn.database = Some(transaction.connection);
                 if let Some(next) = next {
                     self.catalogue.store(Arc::new(next));
                 }
-                Ok(value)
+                Ok(())
             }
             Came::Undone(error) => {
                 turn.database = Some(transaction.connection);
@@ -213,7 +247,7 @@ impl Inner {
                 }
                 Err(error)
             }
-            Came::InDoubt(error, value, next) => {
+            Came::InDoubt(error, next) => {
                 retire(transaction.connection).await;
                 turn.in_doubt = true;
                 let error = self.judged(error).await;
@@ -221,7 +255,7 @@ impl Inner {
                 // Only now: the catalogue agrees with the database again, if that could be read.
                 let known =
                     !turn.in_doubt && next.is_some_and(|next| next.position() == self.catalogue.load().position());
-                if known { Ok(value) } else { Err(error) }
+                if known { Ok(()) } else { Err(error) }
             }
         }
     }
@@ -270,21 +304,18 @@ impl Inner {
     }
 }
 
-async fn transact<T, W>(transaction: &mut Transaction, old: &Catalogue, work: W) -> Came<T>
-where
-    W: for<'c> FnOnce(&'c mut Transaction) -> BoxFuture<'c, Result<T, Error>>,
-{
+async fn transact(transaction: &mut Transaction, old: &Catalogue, work: Work) -> Came {
     if let Err(error) = transaction.begin().await {
         return Came::Broken(error);
     }
     let carried_out = async {
-        let value = work(transaction).await?;
-        Ok((value, transaction.conclude(old).await?))
+        work(transaction).await?;
+        transaction.conclude(old).await
     };
     match carried_out.await {
-        Ok((value, next)) => match transaction.commit().await {
-            Ok(()) => Came::Committed(value, next),
-            Err(error) => Came::InDoubt(error, value, next),
+        Ok(next) => match transaction.commit().await {
+            Ok(()) => Came::Committed(next),
+            Err(error) => Came::InDoubt(error, next),
         },
         // The engine itself may have rolled it back already.
         Err(error @ Error::Engine(_)) => Came::Broken(error),

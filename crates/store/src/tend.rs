@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change::Work;
 use super::connection::{judged, retire};
 use super::disk::{Room, try_writing};
 use super::engine::value::values;
@@ -91,9 +92,11 @@ impl Inner {
         }
     }
 
-    async fn write_something(&self, turn: &mut Writer) -> Result<u64, Error> {
+    async fn write_something(&self, turn: &mut Writer) -> Result<(), Error> {
         let same = "UPDATE revision SET value = value WHERE id = 1";
-        self.attempt(turn, |transaction| Box::pin(transaction.execute(same, values![]))).await
+        let work: Work =
+            Box::new(move |transaction| Box::pin(async move { transaction.execute(same, values![]).await.map(drop) }));
+        self.attempt(turn, work).await
     }
 
     /// Whether the reserve is whole now.

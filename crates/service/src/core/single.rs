@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::access::{Details, Named};
 use super::authority::Judge;
 use super::key_access::KeyAccess;
@@ -13,10 +15,14 @@ use crate::core::Core;
 use crate::core::pipeline::guarded;
 use crate::core::release::Looked;
 use crate::{Error, RequestContext};
+use model::given::Given;
 use model::id::KeyId;
 use model::operation::{Effect, Operation};
 use store::Key;
 use store::access::Principal;
+
+/// Says whether what was done may still be given out.
+type Still = Box<dyn Fn(&Core) -> Result<(), Error> + Send + Sync>;
 
 impl Core {
     /// Carries out an operation on one key, which it gives to `work` if the caller may do this with it in its present
@@ -127,6 +133,26 @@ impl Core {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
         still: impl Fn(&Core, &T) -> Result<(), Error> + Send + Sync + 'static,
     ) -> Result<T, Error> {
+        let given = Given::default();
+        let [of_work, looked_at] = [&given; 2].map(Given::clone);
+        let work = async move {
+            of_work.put(work.await?);
+            Ok(())
+        };
+        let still = move |core: &Core| looked_at.look(|done| still(core, done)).unwrap_or(Ok(()));
+        self.on_one_whatever(call, operation, resource, Box::pin(work), Box::new(still)).await?;
+        given.take().ok_or_else(|| Error::internal("a call that succeeded gave nothing"))
+    }
+
+    /// The same, whatever the work gives.
+    async fn on_one_whatever(
+        &self,
+        call: &RequestContext,
+        operation: Operation,
+        resource: Named,
+        work: BoxFuture<'static, Result<(), Error>>,
+        still: Still,
+    ) -> Result<(), Error> {
         call.trace.take();
         let (started, caller) = (self.clock().now(), self.keyring().caller(&call.principal));
         if let Err(error) = self.in_rate(call, 1) {
@@ -178,13 +204,13 @@ impl Core {
     /// turn has come: what was answered before forbids it, so that nothing that somebody had in hand is left behind by it.
     /// Ends when nothing is given out any more that the change forbids, whatever is answered: it may have been made although
     /// that could not be told.
-    async fn in_turn<T>(
+    async fn in_turn(
         &self,
         call: &RequestContext,
         operation: Operation,
         asked: &Named,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
+        work: BoxFuture<'static, Result<(), Error>>,
+    ) -> Result<(), Error> {
         let _turn = self.access_turn().await;
         asked.is_allowed(self, call, operation)?;
         let done = work.await;
@@ -214,19 +240,20 @@ impl Ending<'_> {
 }
 
 /// The last look at a result.
-fn withhold<T>(
+fn withhold(
     core: &Core,
     call: &RequestContext,
     operation: Operation,
     resource: &Named,
-    result: &mut [Result<T, Error>],
-    still: &impl Fn(&Core, &T) -> Result<(), Error>,
+    result: &mut [Result<(), Error>],
+    still: &Still,
 ) -> Looked {
     let nothing = Looked { results: 1, withheld: 0 };
     let [result] = result else { return nothing };
-    let Ok(done) = &*result else { return nothing };
-    let look = resource.is_still_allowed(core, call, operation).and_then(|()| still(core, done));
-    match look {
+    if result.is_err() {
+        return nothing;
+    }
+    match resource.is_still_allowed(core, call, operation).and_then(|()| still(core)) {
         Ok(()) => nothing,
         Err(error) => {
             *result = Err(error);
