@@ -184,13 +184,23 @@ async fn one_client_token_makes_one_key() {
     let first = keys[0].as_ref().unwrap().id;
     assert!(keys.iter().all(|key| key.as_ref().unwrap().id == first));
     assert_eq!((bench.store.catalogue().key_count(), bench.fake.objects()), (1, vec![1, 1]));
-    let input = CreateKeyInput {
+    let same = CreateKeyInput {
         client_token: "same".into(),
-        description: "other".into(),
+        description: bench.store.catalogue().key(first).unwrap().description.clone(),
         key_store_id: bench.key_store.to_string(),
         ..CreateKeyInput::default()
     };
-    assert_eq!(exception(bench.service.create_key(&bench.call(), input).await), Exception::Conflict);
+    assert_eq!(bench.service.create_key(&bench.call(), same.clone()).await.unwrap().id, first);
+    let others = [
+        CreateKeyInput { description: "other".into(), ..same.clone() },
+        CreateKeyInput { bypass_lockout_check: true, ..same.clone() },
+        CreateKeyInput { tags: vec![(String::new(), "bypassPolicyLockoutSafetyCheck".into())], ..same.clone() },
+        CreateKeyInput { tags: vec![("team".into(), "billing".into())], ..same },
+    ];
+    let expected = [Exception::Conflict, Exception::Conflict, Exception::Tag, Exception::Conflict];
+    for (other, expected) in others.into_iter().zip(expected) {
+        assert_eq!(exception(bench.service.create_key(&bench.call(), other.clone()).await), expected, "{other:?}");
+    }
 }
 
 #[tokio::test]
