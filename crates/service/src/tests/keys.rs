@@ -197,7 +197,7 @@ async fn one_client_token_makes_one_key() {
         CreateKeyInput { tags: vec![(String::new(), "bypassPolicyLockoutSafetyCheck".into())], ..same.clone() },
         CreateKeyInput { tags: vec![("team".into(), "billing".into())], ..same },
     ];
-    let expected = [Exception::Conflict, Exception::Conflict, Exception::Tag, Exception::Conflict];
+    let expected = [Exception::Conflict, Exception::Conflict, Exception::Validation, Exception::Conflict];
     for (other, expected) in others.into_iter().zip(expected) {
         assert_eq!(exception(bench.service.create_key(&bench.call(), other.clone()).await), expected, "{other:?}");
     }
