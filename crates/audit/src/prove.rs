@@ -36,7 +36,7 @@ pub enum ProofError {
     #[error("the log has no checkpoint that can be read")]
     NoCheckpoint,
     /// Nobody vouches for the record yet, or there is none.
-    #[error("the newest signed head is of {0} records: it does not vouch for that one")]
+    #[error("the newest signed head is of {0} records: it does not vouch for what is behind them")]
     NotVouched(u64),
     /// The record, or a tile, is not there.
     #[error("{0} is not there")]

@@ -25,10 +25,14 @@ pub struct Grown {
 pub fn prove_growth(place: &Place, old: u64) -> Result<String, ProofError> {
     let checkpoint = checkpoint(place)?;
     let size = checkpoint.head().size;
-    if old == 0 || old > size {
+    if old > size {
         return Err(ProofError::NotVouched(size));
     }
-    let hashes = tlog::prove_tree(size, old, &Tiles { place, size }).map_err(|_| ProofError::Missing("a tile"))?;
+    // Every log goes on from an empty one.
+    let hashes = match old {
+        0 => Vec::new(),
+        _ => tlog::prove_tree(size, old, &Tiles { place, size }).map_err(|_| ProofError::Missing("a tile"))?,
+    };
     let lines: String = hashes.iter().map(|hash| STANDARD.encode(hash.0) + "\n").collect();
     Ok(format!("old {old}\n{lines}\n{}", String::from_utf8_lossy(&checkpoint.to_bytes())))
 }
@@ -42,8 +46,11 @@ pub fn check_growth(proof: &[u8], keys: &Believed, kept: &Checkpoint) -> Result<
     if old != from.size {
         return Err(ProofError::Malformed("it is about another head than the one that was kept"));
     }
-    check_tree(&hashes, to.size, Hash(to.root), from.size, Hash(from.root)).map_err(|_| ProofError::Fork)?;
-    Ok(Grown { from, to, signers })
+    let goes_on = match from.size {
+        0 => from == Head::EMPTY && hashes.is_empty(),
+        _ => check_tree(&hashes, to.size, Hash(to.root), from.size, Hash(from.root)).is_ok(),
+    };
+    if goes_on { Ok(Grown { from, to, signers }) } else { Err(ProofError::Fork) }
 }
 
 /// Reads a proof. Nothing is said of whether it holds.
@@ -105,7 +112,14 @@ mod tests {
             let other = if count == 1 { 2 } else { 1 };
             assert!(matches!(check_growth(proof.as_bytes(), &keys, &kept(other)), Err(ProofError::Malformed(_))));
         }
-        assert!(matches!(prove_growth(&place, 0), Err(ProofError::NotVouched(700))));
+        // The head of a log that was kept before its first record.
+        let proof = prove_growth(&place, 0).unwrap();
+        let grown = check_growth(proof.as_bytes(), &keys, &kept(0)).unwrap();
+        assert_eq!((grown.from, grown.to), (Head::EMPTY, head(&all)));
+        let no_empty_one = writer.signed(Head { root: [1; 32], ..Head::EMPTY });
+        assert!(matches!(check_growth(proof.as_bytes(), &keys, &no_empty_one), Err(ProofError::Fork)));
+        let longer = proof.replacen("old 0", &format!("old 0\n{}", STANDARD.encode([0; 32])), 1);
+        assert!(matches!(check_growth(longer.as_bytes(), &keys, &kept(0)), Err(ProofError::Fork)));
         assert!(matches!(prove_growth(&place, 701), Err(ProofError::NotVouched(700))));
     }
 

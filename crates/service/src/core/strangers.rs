@@ -61,6 +61,7 @@ impl Strangers {
             why: (why.0, why.1.to_owned()),
         };
         let refusals = self.of.entry(source).or_insert_with(fresh);
+        refusals.first = refusals.first.min(unix_millis);
         refusals.last = refusals.last.max(unix_millis);
         refusals.count = refusals.count.saturating_add(count);
         let kind = (operation, why.0);
@@ -69,10 +70,11 @@ impl Strangers {
         over
     }
 
-    /// What is to be recorded, where the minute is over. A calendar that was put back begins another one.
+    /// What is to be recorded, where the minute is over. A calendar that was put back begins another one; not so by one minute,
+    /// which is what a refusal says that began before the minute was over and is counted after another that began later.
     pub(crate) fn over(&mut self, unix_millis: i64) -> Vec<Refusals> {
         let minute = unix_millis.div_euclid(MINUTE);
-        if minute == self.minute {
+        if minute == self.minute || minute.saturating_add(1) == self.minute {
             return Vec::new();
         }
         self.minute = minute;
@@ -157,6 +159,21 @@ mod tests {
         assert_eq!((over[0].first, over[0].last), (start, start + 59_000));
         assert_eq!(strangers.all().len(), 1);
         assert_eq!(strangers.all(), []);
+    }
+
+    #[test]
+    fn those_that_overtake_each_other_where_minutes_meet_end_it_once() {
+        let mut strangers = Strangers::default();
+        let next = 101 * MINUTE;
+        strangers.note(next - 2, address(1), ("Encrypt", WHY), 1);
+        let over = strangers.note(next, address(1), ("Encrypt", WHY), 1);
+        assert_eq!(over.iter().map(|one| one.count).collect::<Vec<_>>(), [1]);
+        for _ in 0..10 {
+            assert_eq!(strangers.note(next - 1, address(1), ("Encrypt", WHY), 1), []);
+            assert_eq!(strangers.note(next, address(1), ("Encrypt", WHY), 1), []);
+        }
+        let put_back = strangers.over(next - 2 * MINUTE);
+        assert_eq!(put_back.iter().map(|one| (one.first, one.count)).collect::<Vec<_>>(), [(next - 1, 21)]);
     }
 
     #[test]
