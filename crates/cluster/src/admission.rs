@@ -1,17 +1,22 @@
 //! Admission to a key store's HSMs: the certificate in the token or in its file, a login, the proof of identity, and the
 //! rotation of kmsuser's PIN where one is due. [`super::kmsuser::pin`] says which step comes next; here they are taken.
 
+mod words;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use self::words::unable;
+pub(super) use self::words::{ours, transient};
 use super::examination;
 use super::happened::{Happened, What};
 use super::identity::{Expected, Identities};
 use super::kmsuser::Kmsuser;
 use super::kmsuser::pin::{Event, Login, LoginRefusal, Next, Policy, Step, answer};
+use super::kmsuser::taken;
 use super::kmsuser::unchanged::{self, Unchanged};
 use super::kmsuser::unclear::Unclear;
 use model::clock::Clock;
@@ -119,17 +124,21 @@ impl Inner {
         {
             return Err(refusal);
         }
+        let mark = taken::mark(hsm, &found.serial, found.identity.as_deref().unwrap_or_default());
         let changes_first = session.settings().capabilities.login.first_login == FirstLogin::Change;
         let policy = Policy {
             tries: self.kmsuser.tries,
             rotates: session.role() == Role::Control,
             changes_first,
-            proven_here: self.kmsuser.scope == PinScope::Hsm || self.unclear.has_taken(hsm, &record.current),
+            proven_here: self.kmsuser.scope == PinScope::Hsm
+                || self.unclear.has_taken(hsm, &record.current)
+                || taken::has(&record, &mark),
         };
         let mut way = Way {
             inner: self,
             session,
             expected,
+            mark,
             certified,
             login: Login::new(record.clone(), found.user, policy),
             on_record: record,
@@ -167,18 +176,13 @@ impl Inner {
     }
 }
 
-/// A token that cannot do what is needed, so that nobody logs in to it. It is looked at again later: its policy may have
-/// been changed, or its software.
-fn unable(hsm: &HsmId, why: &str) -> AdmissionError {
-    tracing::error!(%hsm, why, "the HSM cannot do what keystored needs; it is not used");
-    AdmissionError::transient(Code::InsufficientCloudHsmHsms, format!("HSM {hsm} is refused: {why}"))
-}
-
 /// One worker's admission.
 struct Way<'a> {
     inner: &'a Inner,
     session: &'a AdmissionSession,
     expected: Expected<'a>,
+    /// By which this token is known again.
+    mark: String,
     certified: Option<Certified>,
     login: Login,
     /// What was read or recorded last.
@@ -247,6 +251,10 @@ impl Way<'_> {
 
     async fn record(&mut self) -> Result<(), AdmissionError> {
         let hsm = self.expected.hsm;
+        if self.inner.kmsuser.scope == PinScope::Cluster {
+            let taken = self.login.is_logged_in().then_some(&*self.mark);
+            taken::note(&self.on_record, &mut self.login.pin, taken);
+        }
         let saved = self.inner.kmsuser.save(hsm, &self.on_record, &self.login.pin).await;
         self.on_record = saved.map_err(|why| ours(hsm, &why))?;
         self.login.pin = self.on_record.clone();
@@ -439,12 +447,4 @@ impl Way<'_> {
             ),
         }
     }
-}
-
-pub(super) fn ours(hsm: &HsmId, why: &str) -> AdmissionError {
-    AdmissionError::transient(Code::InternalError, format!("HSM {hsm}: {why}"))
-}
-
-pub(super) fn transient(hsm: &HsmId, step: &str, why: &dyn std::fmt::Display) -> AdmissionError {
-    AdmissionError::transient(Code::NetworkErrors, format!("HSM {hsm}, {step}: {why}"))
 }

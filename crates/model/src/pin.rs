@@ -17,6 +17,8 @@ pub struct Pin {
     pub offered: Option<Bytes>,
     /// A token has taken `current`, which may be known to nobody else.
     pub current_proven: bool,
+    /// Which tokens have taken `current`, where the PIN belongs to the whole cluster: a mark of each, the latest last.
+    pub taken_by: Vec<String>,
     /// The token refused `current`.
     pub current_refused: bool,
     /// The token refused `pending`.
@@ -63,6 +65,7 @@ impl Pin {
             pending: None,
             offered: None,
             current_proven: false,
+            taken_by: Vec::new(),
             current_refused: false,
             pending_refused: false,
             offered_refused: false,

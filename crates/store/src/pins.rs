@@ -26,6 +26,7 @@ struct Row {
     rotation_due: bool,
     rotated_at: Option<i64>,
     reset_at: Option<i64>,
+    taken_by: Option<String>,
 }
 
 impl FromRow for Row {
@@ -45,6 +46,7 @@ impl FromRow for Row {
             rotation_due: row.take()?,
             rotated_at: row.take()?,
             reset_at: row.take()?,
+            taken_by: row.take()?,
         })
     }
 }
@@ -128,7 +130,7 @@ async fn load(database: &mut Connection, key_store: &KeyStoreId) -> Result<Vec<(
     let rows: Vec<Row> = database
         .all(
             "SELECT hsm_id, current_pin, pending_pin, offered_pin, current_proven, current_refused, pending_refused, \
-         offered_refused, offered_first, attempt, failures, rotation_due, rotated_at, reset_at \
+         offered_refused, offered_first, attempt, failures, rotation_due, rotated_at, reset_at, taken_by \
          FROM pins WHERE key_store_id = $1 ORDER BY hsm_id",
             values![key_store.as_str()],
         )
@@ -266,13 +268,14 @@ pub(super) async fn put(
         .execute(
             "INSERT INTO pins (key_store_id, hsm_id, current_pin, pending_pin, offered_pin, current_proven, \
          current_refused, pending_refused, offered_refused, offered_first, attempt, failures, rotation_due, \
-         rotated_at, reset_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         rotated_at, reset_at, taken_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          ON CONFLICT (key_store_id, hsm_id) DO UPDATE SET current_pin = excluded.current_pin, \
          pending_pin = excluded.pending_pin, offered_pin = excluded.offered_pin, \
          current_proven = excluded.current_proven, current_refused = excluded.current_refused, \
          pending_refused = excluded.pending_refused, offered_refused = excluded.offered_refused, \
          offered_first = excluded.offered_first, attempt = excluded.attempt, failures = excluded.failures, \
-         rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at, reset_at = excluded.reset_at",
+         rotation_due = excluded.rotation_due, rotated_at = excluded.rotated_at, reset_at = excluded.reset_at, \
+         taken_by = excluded.taken_by",
             values![
                 key_store.as_str(),
                 hsm.as_str(),
@@ -288,7 +291,8 @@ pub(super) async fn put(
                 pin.failures,
                 pin.rotation_due,
                 pin.rotated_at,
-                pin.reset_at
+                pin.reset_at,
+                (!pin.taken_by.is_empty()).then(|| pin.taken_by.join(" "))
             ],
         )
         .await?;
@@ -330,6 +334,7 @@ fn pin_from(row: Row) -> Result<(HsmId, Pin), Error> {
         rotation_due: row.rotation_due,
         rotated_at: row.rotated_at,
         reset_at: row.reset_at,
+        taken_by: row.taken_by.iter().flat_map(|marks| marks.split_whitespace()).map(str::to_owned).collect(),
     };
     Ok((row.hsm_id.as_str().into(), pin))
 }

@@ -301,6 +301,7 @@ async fn what_is_known_of_a_pin_survives_reopening_and_resealing() {
         pending: Some(Bytes::from_static(b"pending")),
         offered: Some(Bytes::from_static(b"offered")),
         current_proven: true,
+        taken_by: vec!["6d".into(), "61".into()],
         pending_refused: true,
         offered_first: true,
         attempt: Some(Candidate::Offered),

@@ -39,6 +39,41 @@ async fn a_wrong_pin_under_a_word_for_everything_locks_nobody() {
     caller.create_key("all is well").await;
 }
 
+/// A daemon that starts while one HSM is in trouble has not seen that one take the PIN yet; but it is on record that it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_at_a_start_keeps_no_hsm_out_whose_token_has_taken_the_pin_of_all() {
+    let site = Site::prepare().await;
+    let controls = chaos::control_each(&site);
+    site.configure(|config| {
+        config["cluster"][0].as_table_mut().unwrap().insert("pin_scope".to_owned(), "cluster".into());
+    });
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    let id = caller.create_key_store("main", daemon.site()).await.unwrap();
+    assert_connected(&caller.connect(&id).await.unwrap());
+    daemon.wait_until_healthy_for(&caller).await;
+    let (_, site) = daemon.terminate();
+    controls[1].set("[[rule]]\nfunction = \"C_Login\"\nfault = { code = \"CKR_FUNCTION_FAILED\" }").unwrap();
+    let before = controls[1].injected("C_Login");
+    let daemon = site.launch();
+    daemon.wait_until_ready();
+    let caller = daemon.caller().await;
+    // As often as there are tries: those are the other one's as well.
+    wait::until("it is asked again and again", wait::LONG, || {
+        (controls[1].injected("C_Login") - before >= TRIES).then_some(())
+    });
+    // One that is under way counts until it has an outcome.
+    wait::until_async("none of them has cost a try", wait::LONG, async || {
+        let left: Vec<u32> = caller.key_store(&id).await.hsms.iter().map(|hsm| hsm.pin_tries_left).collect();
+        (left == [3, 3]).then_some(())
+    })
+    .await;
+    // It comes in by itself, without another login of the other one and without a connect.
+    controls[1].clear().unwrap();
+    daemon.wait_until_healthy_for(&caller).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_that_is_not_changed_and_nobody_knows_why_is_told() {
     let site = Site::prepare().await;

@@ -4,6 +4,7 @@
 //! cluster, one of the cluster.
 
 pub mod pin;
+pub(crate) mod taken;
 pub(crate) mod unchanged;
 pub(crate) mod unclear;
 

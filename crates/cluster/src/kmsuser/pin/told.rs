@@ -61,6 +61,7 @@ fn beside(mut pin: Pin, sealed: Bytes) -> Pin {
         pin.offered = Some(sealed);
     } else {
         (pin.current, pin.current_refused) = (sealed, false);
+        pin.taken_by.clear();
     }
     pin
 }

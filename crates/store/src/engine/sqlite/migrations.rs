@@ -20,6 +20,7 @@ pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
         (11, "audit logs", include_str!("../../../migrations/0011_audit_logs.sql")),
         (12, "in place", include_str!("../../../migrations/0012_in_place.sql")),
         (13, "makers", include_str!("../../../migrations/0013_makers.sql")),
+        (14, "taken by", include_str!("../../../migrations/0014_taken_by.sql")),
     ];
     let step = |(version, what, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, what.into(), MigrationType::Simple, sql.into_sql_str(), false)
