@@ -1,9 +1,15 @@
 //! What gRPC itself promises: ids of calls, deadlines, streams, health, reflection, errors of messages that are none.
 
+use std::future::poll_fn;
+
+use prost::Message as _;
 use proto::v1::{BatchEncryptRequest, EncryptRequest};
+use tonic::body::Body;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
+use tower::Service as _;
 
+use crate::harness::raw::framed;
 use crate::harness::{Failure, shared, wait};
 
 fn encrypt(key: &str, plaintext: &[u8]) -> EncryptRequest {
@@ -56,6 +62,35 @@ async fn messages_that_would_grow_or_are_none_are_refused_with_a_reason() {
     let long = encrypt("any", &vec![0; 5 << 20]);
     let failure = Failure::from(caller.crypto.clone().encrypt(caller.request(long)).await.unwrap_err());
     assert_eq!((failure.code, failure.reason.as_str()), (Code::InvalidArgument, "ValidationException"), "{failure:?}");
+}
+
+/// What a page may have somebody's browser send, with the certificate that the browser has, is not carried out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_not_called_grpc_is_refused() {
+    let daemon = shared().await;
+    let caller = daemon.caller().await;
+    let key = caller.create_key("media types").await;
+    let message = String::from_utf8(framed(&encrypt(&key, b"x").encode_to_vec())).unwrap();
+    let answered = async |media: Option<&str>| {
+        let mut request = http::Request::post("/keystored.v1.CryptoService/Encrypt").header("te", "trailers");
+        if let Some(media) = media {
+            request = request.header("content-type", media);
+        }
+        let mut channel = caller.channel();
+        poll_fn(|cx| channel.poll_ready(cx)).await.unwrap();
+        let answer = channel.call(request.body(Body::new(message.clone())).unwrap()).await.unwrap();
+        let status = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), status)
+    };
+    for media in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
+        // How it went stands behind its answer.
+        assert_eq!(answered(Some(media)).await, (200, None), "{media}");
+    }
+    let forms = ["text/plain", "text/plain;charset=UTF-8", "multipart/form-data", "application/x-www-form-urlencoded"];
+    for media in forms.map(Some).into_iter().chain([None, Some("application/grpc-web+proto"), Some("application/json")])
+    {
+        assert_eq!(answered(media).await, (415, Some("3".to_owned())), "{media:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

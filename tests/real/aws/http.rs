@@ -78,6 +78,12 @@ async fn what_could_be_read_in_two_ways_is_refused() {
             "UnknownOperationException",
         ),
         ("a query", plain.replace("POST / ", "POST /?a=b "), 400, invalid),
+        (
+            "a presigned URL",
+            plain.replace("POST / ", "GET /?Action=GetCallerIdentity&X-Amz-Signature=00 "),
+            400,
+            "IncompleteSignatureException",
+        ),
         ("an empty query", plain.replace("POST / ", "POST /? "), 400, invalid),
         (
             "a date of the other kind",

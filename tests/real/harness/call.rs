@@ -104,6 +104,11 @@ impl Address {
 }
 
 impl Caller {
+    /// What its calls go over, for a request that no client would make.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     fn over(channel: Channel) -> Self {
         Self {
             crypto: CryptoServiceClient::new(channel.clone()),

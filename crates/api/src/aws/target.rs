@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::error::Failure;
 use super::model::{self, ModelOperation};
+use crate::sigv4;
 use ::model::operation::Operation;
 
 /// Longest body. AWS KMS takes no more than some kilobytes of anything; a policy is the longest.
@@ -39,12 +40,13 @@ pub(super) struct Astray {
 impl Target {
     /// What a request asks for.
     pub(super) fn of(head: &Parts) -> Result<Self, Astray> {
-        let there = (&head.method, head.uri.path());
-        match there {
+        match (&head.method, head.uri.path()) {
             (&Method::GET | &Method::HEAD, "/ping") => return Ok(Self::Ping),
             (_, path) if path != "/" => return Err(Astray::unknown(StatusCode::NOT_FOUND)),
-            (&Method::POST, _) => {}
-            _ => return Err(Astray::unknown(StatusCode::METHOD_NOT_ALLOWED)),
+            _ => sigv4::not_presigned(&head.uri).map_err(|refusal| Astray::unsigned(&refusal))?,
+        }
+        if head.method != Method::POST {
+            return Err(Astray::unknown(StatusCode::METHOD_NOT_ALLOWED));
         }
         if length(&head.headers).is_some_and(|length| length > BODY_BYTES as u64) {
             return Err(Astray::too_large());
@@ -77,6 +79,11 @@ impl Target {
 impl Astray {
     fn unknown(status: StatusCode) -> Self {
         Self { failure: Failure { status: status.as_u16(), ..Failure::unknown_operation() }, ends: false }
+    }
+
+    fn unsigned(refusal: &sigv4::Refusal) -> Self {
+        let (name, status, message) = (refusal.name(), refusal.status(), refusal.to_string());
+        Self { failure: Failure { name, status, message }, ends: false }
     }
 
     /// A body that is longer than any may be.
@@ -192,6 +199,15 @@ mod tests {
         ] {
             assert_eq!(of(method, path, headers).err(), unknown(status), "{method} {path} {headers:?}");
         }
+    }
+
+    #[test]
+    fn presigned_urls_are_called_by_their_name_whatever_the_method() {
+        for method in ["GET", "POST", "HEAD"] {
+            let refused = of(method, "/?Action=GetCallerIdentity&X-Amz-Signature=00", &[]).err();
+            assert_eq!(refused, Some((400, "IncompleteSignatureException", false)), "{method}");
+        }
+        assert_eq!(of("GET", "/?Action=GetCallerIdentity", &[]).err().map(|refused| refused.0), Some(405));
     }
 
     #[test]

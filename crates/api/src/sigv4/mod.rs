@@ -29,9 +29,9 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use http::HeaderName;
 use http::header::DATE;
 use http::request::Parts;
+use http::{HeaderName, Uri};
 
 pub use self::authorization::without_credential;
 use self::authorization::{Authorization, Credential};
@@ -67,10 +67,7 @@ pub struct Claim {
 ///
 /// What is wrong, for whoever sent it.
 pub fn claim(head: &Parts, expected: &Expected<'_>, now: SystemTime) -> Result<Claim, Refusal> {
-    if target::is_presigned(&head.uri) {
-        let message = "Presigned URLs are not supported: sign the headers of a POST request.";
-        return Err(Refusal::incomplete(message));
-    }
+    not_presigned(&head.uri)?;
     let date = head.headers.get(headers::DATE);
     let authorization = Authorization::read(&head.headers, date.is_some() || head.headers.contains_key(DATE))?;
     let Some(date) = date else {
@@ -97,6 +94,19 @@ pub fn claim(head: &Parts, expected: &Expected<'_>, now: SystemTime) -> Result<C
         signature,
         content,
     })
+}
+
+/// Refuses a presigned URL, whatever else may be wrong with the request: most are fetched by GET.
+///
+/// # Errors
+///
+/// It is one.
+pub fn not_presigned(target: &Uri) -> Result<(), Refusal> {
+    if target::is_presigned(target) {
+        let message = "Presigned URLs are not supported: sign the headers of a POST request.";
+        return Err(Refusal::incomplete(message));
+    }
+    Ok(())
 }
 
 /// With which access key a request claims to be signed, where its headers name what looks like one: for whoever tells of a
