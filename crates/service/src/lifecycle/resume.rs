@@ -7,7 +7,7 @@ use model::exception::Exception;
 use model::id::{KeyId, KeyVersionId};
 use model::key::KeyState;
 use model::key_store::ConnectionState;
-use store::Key;
+use store::{Catalogue, Key};
 use telemetry::sampled::{self, Line};
 
 /// Versions for which encryptions are reserved in one transaction.
@@ -18,15 +18,11 @@ impl Lifecycle {
     /// after the start, and after each connect.
     pub(crate) async fn resume(&self) {
         self.reserve_for_start().await;
-        for key in self.unfinished() {
+        let unfinished = unfinished_of(&self.core.store().catalogue());
+        for key in unfinished {
+            // An HSM has come back, or a key store was connected: no pause holds it up.
             self.resume_key(key).await;
         }
-    }
-
-    /// Keys of which a version is being made, under way or not.
-    pub(super) fn unfinished(&self) -> Vec<KeyId> {
-        let catalogue = self.core.store().catalogue();
-        catalogue.keys().filter(|key| is_unfinished(key)).map(|key| key.id).collect()
     }
 
     /// The same without being waited for: a disconnect must not wait for keys of other key stores.
@@ -40,18 +36,18 @@ impl Lifecycle {
     }
 
     /// Goes on with what is unfinished of a key, unless somebody does already, and waits for what comes of it.
-    pub(super) async fn resume_key(&self, key: KeyId) {
+    pub(super) async fn resume_key(&self, key: KeyId) -> Resumed {
         let mut creations = self.inner.creations.lock().await;
         if creations.get(&key).is_some_and(|outcome| !outcome.is_lost()) {
             // It is under way.
-            return;
+            return Resumed::NotTried;
         }
         let catalogue = self.core.store().catalogue();
         // By now a call with the same client token may have finished it.
-        let Some(row) = catalogue.key(key).filter(|row| is_unfinished(row)) else { return };
+        let Some(row) = catalogue.key(key).filter(|row| is_unfinished(row)) else { return Resumed::NotTried };
         let creates = row.state == KeyState::Creating;
         let made = if creates { row.current() } else { row.unfinished() };
-        let Some(made) = made else { return };
+        let Some(made) = made else { return Resumed::NotTried };
         let version = made.id;
         let in_place = made.in_place;
         if !made.may_be_in_tokens() {
@@ -64,12 +60,12 @@ impl Lifecycle {
                 Ok(()) => tracing::info!(%version, "an unfinished key version without material was taken away"),
                 Err(error) => tracing::warn!(%version, %error, "an unfinished key version could not be taken away"),
             }
-            return;
+            return Resumed::NotTried;
         }
         let connected = catalogue.key_store(&row.key_store).is_some_and(|s| s.state == ConnectionState::Connected);
         let Some(members) = self.core.members_of(&row.key_store).filter(|_| connected) else {
             tracing::debug!(%version, "an unfinished key version is finished when its key store is connected");
-            return;
+            return Resumed::NotTried;
         };
         // The key was taken out of use meanwhile, and keeps the version that it has; or the configuration has versions made
         // in another way by now.
@@ -86,17 +82,20 @@ impl Lifecycle {
         };
         drop(creations);
         match outcome.result().await {
-            _ if !wanted => {}
+            _ if !wanted => Resumed::NotTried,
             Ok(()) => {
                 tracing::info!(%version, "an unfinished key version came to its end");
                 // As of one that was not interrupted.
                 self.note_rotation(version, made.cause);
+                Resumed::Finished
             }
-            Err(error) if sampled::whole(Line::KeyNotMade, &error.exception) => {
-                tracing::warn!(%version, why = error.message,
-                    "an unfinished key version could not be finished yet; it is tried again");
+            Err(error) => {
+                if sampled::whole(Line::KeyNotMade, &error.exception) {
+                    tracing::warn!(%version, why = error.message,
+                        "an unfinished key version could not be finished yet; it is tried again");
+                }
+                Resumed::Failed
             }
-            Err(_) => {}
         }
     }
 
@@ -128,6 +127,21 @@ impl Lifecycle {
 fn taken_away(arn: &str) -> Error {
     let what = format!("an unfinished version of {arn} is just being taken away, and no other was made; call again");
     Error::transient(Exception::KmsInternal, what)
+}
+
+/// What came of going on with a version.
+pub(super) enum Resumed {
+    /// Nothing was to be done for it, or somebody else does it.
+    NotTried,
+    /// It is made.
+    Finished,
+    /// It could not be made.
+    Failed,
+}
+
+/// Keys of which a version is being made, under way or not.
+pub(super) fn unfinished_of(catalogue: &Catalogue) -> Vec<KeyId> {
+    catalogue.keys().filter(|key| is_unfinished(key)).map(|key| key.id).collect()
 }
 
 /// A version of the key is being made.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::resume::{Resumed, unfinished_of};
 use super::{DestroyStep, Lifecycle, transient};
 use crate::core::Core;
 use crate::core::service_event::ServiceEvent;
@@ -34,6 +35,9 @@ pub(crate) const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 const RECORD: Duration = Duration::from_secs(10 * 60);
 /// The longest before a rotation that failed is tried again; the first is a turn, each in a row twice as long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The same of a version that was begun and could not be finished. Its number is given out already, and a try asks each HSM to
+/// destroy what it has of it and to take it anew; nothing tells when an HSM that was full has room again.
+const LONGEST_PAUSE_OF_BEGUN: Duration = Duration::from_secs(60);
 /// Keys whose period begins anew in one turn: each is a write.
 const ANEW: usize = 100;
 
@@ -48,7 +52,7 @@ pub(crate) struct Turns {
     ahead: HashMap<KeyId, (Rotation, Duration)>,
     /// Rotations are under way.
     rotating: Arc<AtomicBool>,
-    /// Keys whose rotation has failed.
+    /// Keys whose rotation has failed, and those with a version that could not be finished.
     postponed: Postponed,
 }
 
@@ -225,11 +229,16 @@ impl Lifecycle {
         };
         let due = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
         // Of the same view as what is due: one that is being made at this moment is neither due nor done.
-        let being_made =
-            catalogue.keys_in(KeyState::Enabled).filter(|key| key.unfinished().is_some()).map(|key| key.id);
-        let due = turns.postponed.without(due, being_made, self.core.clock().now());
         // What a crash or an HSM in trouble has left half made. What is under way is waited for.
-        let unfinished = self.unfinished();
+        let unfinished = unfinished_of(&catalogue);
+        let (due, unfinished) = turns.postponed.without(due, unfinished, self.core.clock().now());
+        // Of keys that were taken out of use what is unfinished is taken away, which waits for no room.
+        let wanted = |key: &KeyId| {
+            let state = catalogue.key(*key).map(|key| key.state);
+            matches!(state, Some(KeyState::Creating | KeyState::Enabled))
+        };
+        let (put_off, mut unfinished) = unfinished;
+        unfinished.extend(put_off.into_iter().filter(|key| !wanted(key)));
         if (due.is_empty() && unfinished.is_empty()) || turns.rotating.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -238,11 +247,15 @@ impl Lifecycle {
         // On panic: the next turn has it done.
         tokio::spawn(async move {
             for key in unfinished {
-                lifecycle.resume_key(key).await;
+                match lifecycle.resume_key(key).await {
+                    Resumed::Failed => postponed.failed(key, lifecycle.core.clock().now(), LONGEST_PAUSE_OF_BEGUN),
+                    Resumed::Finished => postponed.forget(key),
+                    Resumed::NotTried => {}
+                }
             }
             for (key, cause) in due {
                 let Err(error) = lifecycle.rotate(key, cause).await else { continue };
-                postponed.failed(key, lifecycle.core.clock().now());
+                postponed.failed(key, lifecycle.core.clock().now(), LONGEST_PAUSE);
                 if sampled::whole(Line::KeyNotRotated, &key) {
                     tracing::warn!(%key, cause = cause.name(), exception = %error.exception, why = error.message,
                         "the key is to be rotated and could not be yet; it is tried again");
@@ -262,34 +275,40 @@ impl Drop for Underway {
     }
 }
 
-/// Keys that are to be rotated and could not be, each with the time at which it is tried again and the pause before that. A
+/// Keys that are to be rotated or finished and could not be, each with the time at which it is tried again and the pause before that. A
 /// try that fails half-way costs every HSM the making of a key, and the metadata a number that is remembered for ever: an
 /// HSM that is full would cost that every few seconds for years.
 #[derive(Clone, Default)]
 struct Postponed(Arc<Mutex<HashMap<KeyId, (Instant, Duration)>>>);
 
 impl Postponed {
-    /// What is to be done now of all that is due. What is neither due any more nor being made is forgotten.
+    /// What is to be done now of all that is due, and what is put off and what is not of all that is unfinished. What is
+    /// neither due any more nor unfinished is forgotten.
     fn without(
         &self,
         mut due: Vec<(KeyId, RotationCause)>,
-        being_made: impl Iterator<Item = KeyId>,
+        unfinished: Vec<KeyId>,
         now: Instant,
-    ) -> Vec<(KeyId, RotationCause)> {
+    ) -> (Vec<(KeyId, RotationCause)>, (Vec<KeyId>, Vec<KeyId>)) {
         let mut postponed = self.0.lock_anyway();
         if !postponed.is_empty() {
-            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).chain(being_made).collect();
+            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).chain(unfinished.iter().copied()).collect();
             postponed.retain(|key, _| wanted.contains(key));
         }
-        due.retain(|(key, _)| postponed.get(key).is_none_or(|(at, _)| *at <= now));
-        due
+        let is_put_off = |key: &KeyId| postponed.get(key).is_some_and(|(at, _)| *at > now);
+        due.retain(|(key, _)| !is_put_off(key));
+        (due, unfinished.into_iter().partition(is_put_off))
     }
 
-    fn failed(&self, key: KeyId, now: Instant) {
+    fn failed(&self, key: KeyId, now: Instant, longest: Duration) {
         let mut postponed = self.0.lock_anyway();
         let before = postponed.get(&key).map(|(_, pause)| *pause);
-        let pause = before.map_or(EVERY, |pause| (pause * 2).min(LONGEST_PAUSE));
+        let pause = before.map_or(EVERY, |pause| (pause * 2).min(longest));
         postponed.insert(key, (now + pause, pause));
+    }
+
+    fn forget(&self, key: KeyId) {
+        self.0.lock_anyway().remove(&key);
     }
 }
 

@@ -6,8 +6,10 @@ use super::bench::Bench;
 use super::rotation::{turn, turns, versions};
 use crate::lifecycle::tend::Turns;
 use model::clock::Clock;
+use model::id::KeyVersionId;
 use model::key::RotationCause;
 use model::key_store::Event;
+use store::Rotating;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -146,6 +148,62 @@ async fn a_rotation_that_fails_again_and_again_is_tried_less_often() {
     events([Event::Connect, Event::ConnectSucceeded]).await;
     run(5).await;
     assert_eq!(versions(&bench, &key).0.len(), 2);
+}
+
+/// Each try has every HSM destroy what it has of the version and take it anew.
+#[tokio::test]
+async fn a_version_that_cannot_be_finished_is_tried_less_often_and_soon_when_it_can() {
+    const MANY: usize = 1_000_000;
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let hsms: Vec<_> =
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    // As a crash leaves it.
+    let version = KeyVersionId { key: key.id, version: 2 };
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Wear, in_place: false }, &hsms).await.unwrap();
+    bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    // As one that is full.
+    bench.fake.fail("place", 1, MANY);
+    let tried = || MANY - bench.fake.faults.lock().unwrap().get(&("place", 1)).copied().unwrap_or(0);
+    let mut turns = turns(&bench);
+    let mut run = async |seconds: u64| {
+        for _ in 0..seconds / 5 {
+            turn(&bench, &mut turns).await;
+            bench.service.lifecycle.creations().ended(key.id).await;
+            bench.clock.advance(Duration::from_secs(5));
+        }
+    };
+    run(60).await;
+    assert!((3..=5).contains(&tried()), "{}", tried());
+    run(60 * 60).await;
+    assert!((50..=70).contains(&tried()), "{}", tried());
+    // There is room.
+    bench.fake.faults.lock().unwrap().clear();
+    run(65).await;
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 2));
+}
+
+/// To take it away needs no room.
+#[tokio::test]
+async fn what_cannot_be_finished_of_a_key_is_taken_away_at_once_when_the_key_is_taken_out_of_use() {
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
+    let key = bench.create().await;
+    let hsms: Vec<_> =
+        bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
+    let version = KeyVersionId { key: key.id, version: 2 };
+    bench.store.begin_version(Rotating { version, cause: RotationCause::Wear, in_place: false }, &hsms).await.unwrap();
+    bench.store.keep_blob(version, &bytes::Bytes::from_static(b"blob")).await.unwrap();
+    bench.fake.fail("place", 1, usize::MAX);
+    let mut turns = turns(&bench);
+    for _ in 0..24 {
+        turn(&bench, &mut turns).await;
+        bench.clock.advance(Duration::from_secs(5));
+    }
+    assert_eq!(versions(&bench, &key), (vec![1, 2], 1));
+    bench.service.disable_key(&bench.call(), &key.arn).await.unwrap();
+    turn(&bench, &mut turns).await;
+    bench.service.lifecycle.creations().ended(key.id).await;
+    assert_eq!((versions(&bench, &key), bench.fake.objects()), ((vec![1], 1), vec![1, 1]));
 }
 
 /// The turns go on while a try takes its time.
