@@ -9,7 +9,7 @@ use super::actions::{self, Actions, Asked};
 use super::compiled::{Compiled, Kind, Policy, Refused, Since, Statement};
 use super::condition::{Condition, Effect};
 use super::document::{Document, Parts, strings};
-use super::finding::{Finding, Findings, Place, Problem, Severity};
+use super::finding::{Finding, Findings, Place, Problem};
 use super::json::{Node, Value};
 use super::keys::Key;
 use super::lockout::lock_out;
@@ -65,8 +65,8 @@ impl Policy {
     }
 
     /// Reads a policy that was put before, perhaps under a release that took more. What would be refused today for what it
-    /// costs, or for an offset that is none, is a warning of it ([`Problem::is_of_today`]): one that cannot be read denies
-    /// whatever it has a say in.
+    /// costs, for an offset that is none, or in a key's for a statement without actions or resources, is a warning of it
+    /// ([`Problem::is_of_today`]): one that cannot be read denies whatever it has a say in.
     pub fn compile_saved(
         name: &PolicyName,
         text: &str,
@@ -128,8 +128,11 @@ impl Reader<'_, '_> {
         for (missing, name) in [(actions.is_none(), "Action"), (resources.is_none(), "Resource")] {
             match self.kind {
                 _ if !missing => {}
-                // AWS takes it, and does nothing with it.
-                Kind::Key { .. } => self.findings.warning(&place, parts.node, Problem::WithoutEffect(name)),
+                // AWS took it until 2025, and does nothing with what it took.
+                Kind::Key { .. } => {
+                    let (severity, at) = (self.since.of_today(), parts.node.span.start);
+                    self.findings.add(severity, &place, at, Problem::WithoutEffect(name));
+                }
                 Kind::Identity => self.findings.error(&place, parts.node, Problem::Missing(name)),
             }
         }
@@ -415,7 +418,7 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let costly = if self.since == Since::Before { Severity::Warning } else { Severity::Error };
+        let costly = self.since.of_today();
         let start = document.root().span.start;
         let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(Resources::templates));
         let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));

@@ -127,6 +127,7 @@ async fn a_key_policy_is_kept_as_it_was_put_and_locks_nobody_out_by_mistake() {
     let bench = bench().await;
     let (service, admin, key) = (&bench.service, by(&bench, "admin"), created(&bench).await);
     assert_eq!(service.list_key_policies(&admin, &key, None, "").await.unwrap(), ["default"]);
+    assert_eq!(exception(service.list_key_policies(&admin, &key, None, "q1").await), Exception::Validation);
     let default = service.get_key_policy(&admin, &key, "default").await.unwrap();
     assert!(default.contains("Enable IAM User Permissions") && default.contains(ROOT), "{default}");
     assert_eq!(exception(service.get_key_policy(&admin, &key, "other").await), Exception::NotFound);

@@ -73,6 +73,12 @@ fn check(shape: &str, value: &Value, place: &str) {
     }
 }
 
+/// Whether a request may have this member.
+pub(super) fn takes(operation: &str, member: &str) -> bool {
+    let shape = MODEL["operations"][operation]["input"].as_str().unwrap();
+    MODEL["shapes"][shape]["members"].as_array().unwrap().iter().any(|known| known[0] == member)
+}
+
 /// A request with the members that the model requires, and with these where it has them.
 pub(super) fn least(operation: &str, known: &[(&str, &str)]) -> Value {
     let shape = MODEL["operations"][operation]["input"].as_str().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Bench;
-use super::facts::{conforms, least, operations};
+use super::facts::{conforms, least, operations, takes};
 use crate::aws::model;
 
 /// What any operation may be refused with, whatever the model says of it.
@@ -51,6 +51,30 @@ async fn all_operations_of_the_model_are_known() {
     }
     // Of the others, some need an HSM, some are refused always, and some come after what was in their way.
     assert!(answered > 15, "{answered}");
+}
+
+/// InvalidMarkerException where the model has it among the operation's own, and the common one for parameters elsewhere.
+#[tokio::test]
+async fn a_marker_that_no_list_gave_is_refused_by_the_name_that_the_model_has() {
+    let bench = Bench::new().await;
+    let mut refused = Vec::new();
+    for operation in operations().into_iter().filter(|operation| takes(operation, "Marker")) {
+        let known = model::operation(operation).unwrap().knows_exception("InvalidMarkerException");
+        let mut asked = match operation {
+            // A key store that is named, and a grant, are on no further page.
+            "DescribeCustomKeyStores" => serde_json::json!({}),
+            _ => request(operation, &bench, &bench.keys[0]),
+        };
+        for marker in ["nonsense", "k1", "q2ZGVmYXVsdA", "\u{e9}"] {
+            asked["Marker"] = marker.into();
+            let failure = bench.refused(operation, asked.clone()).await;
+            let expected = if known { "InvalidMarkerException" } else { "ValidationException" };
+            assert_eq!((failure.name, failure.status), (expected, 400), "{operation} {marker}: {failure:?}");
+        }
+        refused.push((operation, known));
+    }
+    let without: Vec<_> = refused.iter().filter(|(_, known)| !known).map(|(operation, _)| *operation).collect();
+    assert_eq!((refused.len(), &without[..]), (8, &["ListKeyPolicies"][..]), "{refused:?}");
 }
 
 #[tokio::test]
