@@ -20,7 +20,7 @@ use super::kmsuser::taken;
 use super::kmsuser::unchanged::{self, Unchanged};
 use super::kmsuser::unclear::Unclear;
 use model::clock::Clock;
-use model::id::{ClusterId, HsmId};
+use model::id::ClusterId;
 use model::key_store::ConnectionErrorCode as Code;
 use model::pin::{Candidate, Pin};
 use model::profile::{FirstLogin, PinScope};
