@@ -9,7 +9,7 @@ use super::actions::{self, Actions, Asked};
 use super::compiled::{Compiled, Kind, Policy, Refused, Since, Statement};
 use super::condition::{Condition, Effect};
 use super::document::{Document, Parts, strings};
-use super::finding::{Finding, Findings, Place, Problem};
+use super::finding::{Finding, Findings, Place, Problem, Severity};
 use super::json::{Node, Value};
 use super::keys::Key;
 use super::lockout::lock_out;
@@ -65,8 +65,8 @@ impl Policy {
     }
 
     /// Reads a policy that was put before, perhaps under a release that took more. What would be refused today for what it
-    /// costs, for an offset that is none, or in a key's for a statement without actions or resources, is a warning of it
-    /// ([`Problem::is_of_today`]): one that cannot be read denies whatever it has a say in.
+    /// costs, or for an offset that is none, is a warning of it ([`Problem::is_of_today`]): one that cannot be read denies
+    /// whatever it has a say in.
     pub fn compile_saved(
         name: &PolicyName,
         text: &str,
@@ -128,11 +128,8 @@ impl Reader<'_, '_> {
         for (missing, name) in [(actions.is_none(), "Action"), (resources.is_none(), "Resource")] {
             match self.kind {
                 _ if !missing => {}
-                // AWS took it until 2025, and does nothing with what it took.
-                Kind::Key { .. } => {
-                    let (severity, at) = (self.since.of_today(), parts.node.span.start);
-                    self.findings.add(severity, &place, at, Problem::WithoutEffect(name));
-                }
+                // AWS takes it, and does nothing with it.
+                Kind::Key { .. } => self.findings.warning(&place, parts.node, Problem::WithoutEffect(name)),
                 Kind::Identity => self.findings.error(&place, parts.node, Problem::Missing(name)),
             }
         }
@@ -418,7 +415,7 @@ impl Reader<'_, '_> {
                 }
             }
         }
-        let costly = self.since.of_today();
+        let costly = if self.since == Since::Before { Severity::Warning } else { Severity::Error };
         let start = document.root().span.start;
         let resources = statements.iter().flat_map(|one| one.resources.iter().flat_map(Resources::templates));
         let values = statements.iter().flat_map(|one| one.conditions.iter().flat_map(Condition::templates));

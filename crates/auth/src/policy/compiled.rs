@@ -33,16 +33,6 @@ pub(super) enum Since {
     Before,
 }
 
-impl Since {
-    /// What a finding is that only what is put now may not have.
-    pub(super) fn of_today(self) -> Severity {
-        match self {
-            Self::Now => Severity::Error,
-            Self::Before => Severity::Warning,
-        }
-    }
-}
-
 /// A policy, ready to be decided by.
 #[derive(Clone, Debug)]
 pub struct Policy {

@@ -112,10 +112,7 @@ pub enum Problem {
     #[error("the Sid of an identity policy is made of letters and digits")]
     SidForm,
 
-    #[error(
-        "policy statement must contain {what}s: this one has neither {0} nor Not{0}, and so no effect",
-        what = .0.to_lowercase()
-    )]
+    #[error("has no {0}, and so has no effect")]
     WithoutEffect(&'static str),
     #[error("is never there, because {0}")]
     NeverThere(&'static str),
@@ -178,7 +175,7 @@ impl Problem {
     /// Whether a policy may have it that was put before, when such was taken. In one that is put today it is an error.
     #[must_use]
     pub fn is_of_today(&self) -> bool {
-        matches!(self, Self::TooSlow | Self::TooManyPasses | Self::Value { .. } | Self::WithoutEffect(_))
+        matches!(self, Self::TooSlow | Self::TooManyPasses | Self::Value { .. })
     }
 }
 

@@ -189,30 +189,6 @@ async fn a_policy_that_is_there_decides_although_it_would_not_be_taken_today() {
     encrypt(&bench, "anna", &key.arn, Some("-acb-")).await.unwrap();
 }
 
-/// AWS takes them no more, and has them in policies that were put before that.
-#[tokio::test]
-async fn a_key_policy_with_a_statement_without_actions_or_resources_is_put_no_more() {
-    let bench = bench().await;
-    let (key, named) = (created(&bench).await, arn(HERE, "anna"));
-    let (anna, admin) = (principal(&bench, HERE, "anna").await, by(&bench, "admin"));
-    let whole = of_key("Allow", &named, "kms:*");
-    for (gone, what) in [(",\"Action\":\"kms:*\"", "actions"), (",\"Resource\":\"*\"", "resources")] {
-        let statements = [whole.clone(), of_key("Deny", &named, "kms:*").replace(gone, "")];
-        let policy = format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{}]}}", statements.join(","));
-        let input = PutKeyPolicyInput { key_id: key.arn.clone(), policy: policy.clone(), ..Default::default() };
-        let refused = bench.service.put_key_policy(&admin, input).await.unwrap_err();
-        let create = CreateKeyInput { policy: policy.clone(), bypass_lockout_check: true, ..Default::default() };
-        for refused in [refused, bench.service.create_key(&admin, create).await.unwrap_err()] {
-            assert_eq!(refused.exception, Exception::MalformedPolicyDocument, "{refused}");
-            let text = format!("Statement[1] (line 1): policy statement must contain {what}: ");
-            assert!(refused.message.starts_with(&text), "{refused}");
-        }
-        put(&bench, key.id, &statements, &[(&named, &anna)]).await;
-        assert_eq!(bench.service.get_key_policy(&admin, &key.arn, "").await.unwrap(), policy);
-        encrypt(&bench, "anna", &key.arn, None).await.unwrap();
-    }
-}
-
 #[tokio::test]
 async fn who_is_of_another_account_needs_both_sides() {
     let bench = bench().await;

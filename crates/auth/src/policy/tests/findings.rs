@@ -271,22 +271,11 @@ fn statements_without_effect() {
     let statement = |more: &str| of_key(&with(&format!("{{\"Effect\": \"Allow\", \"Principal\": \"*\"{more}}}")));
     assert_said(
         &statement(", \"Resource\": \"*\""),
-        &[
-            "error Statement[1] (line 4): policy statement must contain actions: this one has neither Action nor NotAction, and \
-             so no effect",
-        ],
+        &["warning Statement[1] (line 4): has no Action, and so has no effect"],
     );
     assert_said(
         &statement(", \"Action\": \"kms:Encrypt\""),
-        &["error Statement[1] (line 4): policy statement must contain resources: this one has neither Resource nor \
-             NotResource, and so no effect"],
-    );
-    assert_said(
-        &statement(""),
-        &[
-            "error Statement[1] (line 4): policy statement must contain actions: …",
-            "error Statement[1] (line 4): policy statement must contain resources: …",
-        ],
+        &["warning Statement[1] (line 4): has no Resource, and so has no effect"],
     );
     assert_said(
         &statement(", \"Action\": [\"kms:Encrypt\", \"kms:Sign\", \"s3:*\"], \"Resource\": \"*\""),

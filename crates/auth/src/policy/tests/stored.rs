@@ -42,7 +42,7 @@ fn a_stored_policy_decides_as_it_did_when_it_was_put() {
         let (put, own) = (key_policy(&asked.case.key), identity_policy(&asked.case.own));
         let text = text(&asked.case.key);
         let kind = Kind::Key { arn: Some(KEY) };
-        let stored = Policy::compile_saved(put.name(), &text, kind, &|arn| put.bindings().resolve(arn)).unwrap().policy;
+        let stored = Policy::compile(put.name(), &text, kind, &|arn| put.bindings().resolve(arn)).unwrap().policy;
         asked.given.with(|request| {
             let rules =
                 |policy| Rules { key_policy: Some(policy), identity_policies: &own, grants: &asked.case.grants };
@@ -87,30 +87,6 @@ fn a_stored_policy_that_would_be_refused_today_decides_all_the_same() {
     let wrong =
         text(&[allow(&arn("anna"), "kms:*", ", \"Condition\": {\"DateLessThan\": {\"aws:CurrentTime\": \"soon\"}}")]);
     assert!(Policy::compile_saved(&"default".into(), &wrong, kind, &super::world::resolve).is_err());
-}
-
-/// AWS took such statements until 2025, and has no effect from them in the policies that have them still.
-#[test]
-fn a_stored_statement_without_action_or_resource_has_no_effect() {
-    let kind = Kind::Key { arn: Some(KEY) };
-    let denial = allow(&arn("anna"), "kms:*", "").replace("Allow", "Deny");
-    for (element, gone) in [("Action", ", \"Action\": \"kms:*\""), ("Resource", ", \"Resource\": \"*\"")] {
-        let text = text(&[allow(&arn("anna"), "kms:*", ""), denial.replace(gone, "")]);
-        let problem = Problem::WithoutEffect(element);
-        let put = Policy::compile(&"default".into(), &text, kind, &super::world::resolve).unwrap_err();
-        assert_eq!(put.0.iter().map(|one| &one.problem).collect::<Vec<_>>(), [&problem]);
-        let stored = Policy::compile_saved(&"default".into(), &text, kind, &super::world::resolve).unwrap();
-        let told: Vec<_> = stored.warnings.iter().filter(|one| one.problem.is_of_today()).collect();
-        assert_eq!(
-            told.iter().map(|one| (&one.problem, &*one.place)).collect::<Vec<_>>(),
-            [(&problem, "Statement[1]")]
-        );
-        let rules = Rules { key_policy: Some(&stored.policy), ..Rules::default() };
-        Given::parse("anna kms:Encrypt key").with(|request| assert!(decide(request, &rules).is_allowed(), "{element}"));
-        let own = text.replace("\"Principal\": {\"AWS\": \"arn:aws:iam::111122223333:user/anna\"}, ", "");
-        let own = Policy::compile_saved(&"own".into(), &own, Kind::Identity, &super::world::resolve);
-        assert!(own.is_err(), "an identity policy was never taken so");
-    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use model::id::PrincipalId;
 
 use crate::grant::{Constraint, ConstraintKind, Grant, GrantOperation, Party, Terms};
 use crate::policy::{
-    Allowing, Caller, Circumstances, Deciding, Denying, Finding, Key, Kind, Missing, NewGrant, Parameters, Policy,
-    Problem, Refused, Request, Rules, Severity, Target, Verdict,
+    Allowing, Caller, Circumstances, Deciding, Denying, Key, Kind, Missing, NewGrant, Parameters, Policy, Request,
+    Rules, Target, Verdict,
 };
 
 pub(super) const HERE: &str = "111122223333";
@@ -50,17 +50,7 @@ pub(super) fn compile(name: &str, text: &str, kind: Kind<'_>) -> Policy {
 }
 
 pub(super) fn key_policy(statements: &[String]) -> Policy {
-    let (text, kind) = (text(statements), Kind::Key { arn: Some(KEY) });
-    let of_before = |one: &Finding| {
-        one.severity == Severity::Warning || matches!(one.problem, Problem::WithoutEffect("Action" | "Resource"))
-    };
-    match Policy::compile(&"default".into(), &text, kind, &resolve) {
-        // It is put no more, and decides where it was put before.
-        Err(Refused(findings)) if findings.iter().all(of_before) => {
-            Policy::compile_saved(&"default".into(), &text, kind, &resolve).unwrap().policy
-        }
-        put => put.unwrap_or_else(|refused| panic!("{refused}\n{text}")).policy,
-    }
+    compile("default", &text(statements), Kind::Key { arn: Some(KEY) })
 }
 
 pub(super) fn identity_policy(statements: &[String]) -> Vec<Arc<Policy>> {
