@@ -227,18 +227,19 @@ impl Lifecycle {
         let connected = |key: &&Arc<Key>| {
             catalogue.key_store(&key.key_store).is_some_and(|store| store.state == ConnectionState::Connected)
         };
-        let due = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
-        // Of the same view as what is due: one that is being made at this moment is neither due nor done.
-        // What a crash or an HSM in trouble has left half made. What is under way is waited for.
-        let unfinished = unfinished_of(&catalogue);
-        let (due, unfinished) = turns.postponed.without(due, unfinished, self.core.clock().now());
+        let mut due: Vec<_> = catalogue.keys_in(KeyState::Enabled).filter(connected).filter_map(due).collect();
+        // What a crash or an HSM in trouble has left half made. What is under way is waited for. Of the same view as what is due:
+        // one that is being made at this moment is neither due nor done.
+        let mut unfinished = unfinished_of(&catalogue);
+        let (postponed, now) = (&turns.postponed, self.core.clock().now());
+        postponed.keep(due.iter().map(|(key, _)| key).chain(&unfinished));
+        due.retain(|(key, _)| !postponed.puts_off(key, now));
         // Of keys that were taken out of use what is unfinished is taken away, which waits for no room.
-        let wanted = |key: &KeyId| {
+        let is_wanted = |key: &KeyId| {
             let state = catalogue.key(*key).map(|key| key.state);
             matches!(state, Some(KeyState::Creating | KeyState::Enabled))
         };
-        let (put_off, mut unfinished) = unfinished;
-        unfinished.extend(put_off.into_iter().filter(|key| !wanted(key)));
+        unfinished.retain(|key| !(postponed.puts_off(key, now) && is_wanted(key)));
         if (due.is_empty() && unfinished.is_empty()) || turns.rotating.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -275,29 +276,25 @@ impl Drop for Underway {
     }
 }
 
-/// Keys that are to be rotated or finished and could not be, each with the time at which it is tried again and the pause before that. A
-/// try that fails half-way costs every HSM the making of a key, and the metadata a number that is remembered for ever: an
-/// HSM that is full would cost that every few seconds for years.
+/// Keys that are to be rotated or finished and could not be, each with the time at which it is tried again and the pause
+/// before that. A try that fails half-way costs every HSM the making of a key, and the metadata a number that is remembered
+/// for ever: an HSM that is full would cost that every few seconds for years.
 #[derive(Clone, Default)]
 struct Postponed(Arc<Mutex<HashMap<KeyId, (Instant, Duration)>>>);
 
 impl Postponed {
-    /// What is to be done now of all that is due, and what is put off and what is not of all that is unfinished. What is
-    /// neither due any more nor unfinished is forgotten.
-    fn without(
-        &self,
-        mut due: Vec<(KeyId, RotationCause)>,
-        unfinished: Vec<KeyId>,
-        now: Instant,
-    ) -> (Vec<(KeyId, RotationCause)>, (Vec<KeyId>, Vec<KeyId>)) {
+    /// Forgets all but these, which are due or unfinished.
+    fn keep<'k>(&self, wanted: impl Iterator<Item = &'k KeyId>) {
         let mut postponed = self.0.lock_anyway();
         if !postponed.is_empty() {
-            let wanted: HashSet<KeyId> = due.iter().map(|(key, _)| *key).chain(unfinished.iter().copied()).collect();
+            let wanted: HashSet<&KeyId> = wanted.collect();
             postponed.retain(|key, _| wanted.contains(key));
         }
-        let is_put_off = |key: &KeyId| postponed.get(key).is_some_and(|(at, _)| *at > now);
-        due.retain(|(key, _)| !is_put_off(key));
-        (due, unfinished.into_iter().partition(is_put_off))
+    }
+
+    /// Whether it is not tried yet.
+    fn puts_off(&self, key: &KeyId, now: Instant) -> bool {
+        self.0.lock_anyway().get(key).is_some_and(|(at, _)| *at > now)
     }
 
     fn failed(&self, key: KeyId, now: Instant, longest: Duration) {
