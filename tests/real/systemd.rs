@@ -23,7 +23,8 @@ async fn it_is_told_ready_the_state_the_watchdog_and_the_end() {
     assert!(first.starts_with("STATUS=starting: "), "{first}");
     manager.until("the start asks for patience", |word| word == "EXTEND_TIMEOUT_USEC=30000000");
     manager.until("it is ready", |word| word == "READY=1");
-    assert!(daemon.environment().is_some(), "both ports are open by then");
+    // They are open by then; it is a task of its own that writes them down.
+    wait::until("both ports are known", wait::LONG, || daemon.environment());
     manager.until("the state", |word| word == "STATUS=ready: no key store is connected");
 
     let caller = daemon.caller().await;
