@@ -360,7 +360,7 @@ async fn while_a_version_is_taken_away_nobody_is_told_that_there_is_one() {
 /// Nothing else tells that the HSMs can do it now.
 #[tokio::test]
 async fn what_could_not_be_finished_is_tried_again() {
-    let bench = Bench::new().await;
+    let bench = Bench::by(Clock::manual(), &["a", "b"]).await;
     let rotated = bench.create().await;
     let hsms: Vec<_> =
         bench.service.core.registry().active()[0].members.hsms.iter().map(|(hsm, _)| hsm.clone()).collect();
@@ -382,6 +382,8 @@ async fn what_could_not_be_finished_is_tried_again() {
     let state = |key| bench.store.catalogue().key(key).unwrap().state;
     assert_eq!((state(made), versions(&bench, &rotated)), (KeyState::Creating, (vec![1, 2], 1)));
     bench.fake.absent.lock().unwrap().clear();
+    // The time between two turns.
+    bench.clock.advance(Duration::from_secs(5));
     turn(&bench, &mut turns).await;
     assert_eq!((state(made), versions(&bench, &rotated)), (KeyState::Enabled, (vec![1, 2], 2)));
 }
